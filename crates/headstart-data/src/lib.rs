@@ -1,0 +1,1 @@
+//! Labelled images: folders, tables and archives to preprocessed pixels.

@@ -1,0 +1,1 @@
+//! A network as a value: ops, parameters, freezing, inference and training.

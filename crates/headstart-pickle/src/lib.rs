@@ -1,0 +1,1 @@
+//! A pickle reader that builds plain values and runs nothing.

@@ -1,0 +1,1 @@
+//! State dicts from safetensors and PyTorch files.
