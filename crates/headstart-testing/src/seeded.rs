@@ -46,12 +46,32 @@ pub fn input(n: usize, height: usize, width: usize, channels: usize, seed: u64) 
 
 #[cfg(test)]
 mod tests {
-    use super::seeded;
+    use super::{input, seeded};
 
     #[test]
     fn the_formula_is_the_one_of_the_scripts() {
-        // Printed by `python scripts/fixtures/seeded.py`.
-        let t = seeded("conv1.weight", &[2, 2, 1, 1], 3, 1.0);
-        assert_eq!(t.data().len(), 4);
+        // Printed by `python scripts/fixtures/seeded.py`: the bits of each f32, by name, shape and gain, at seed 3.
+        let expected: [(&str, &[usize], f64, &[u32]); 6] = [
+            ("conv1.weight", &[2, 2, 1, 1], 1.0, &[0x3f7a31c7, 0x3e60e49c, 0x3edee0a6, 0x3fc2a8f6]),
+            ("bn1.weight", &[3], 0.7, &[0x3f644dcf, 0x3ef8dc3a, 0x3ed8d75e]),
+            ("bn1.bias", &[3], 0.7, &[0xbd1f5773, 0x3e44ac98, 0xbd89cf40]),
+            ("bn1.running_mean", &[3], 0.7, &[0xbe190e48, 0xbb1e8d33, 0xbd61e153]),
+            ("bn1.running_var", &[3], 0.7, &[0x3f79c315, 0x3f142229, 0x3f97bf86]),
+            ("bn1.num_batches_tracked", &[1], 0.7, &[0x00000000]),
+        ];
+        for (name, shape, gain, bits) in expected {
+            let values = seeded(name, shape, 3, gain);
+            let found: Vec<u32> = values.data().iter().map(|v| v.to_bits()).collect();
+            assert_eq!(found, bits, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_input_is_drawn_in_the_order_of_the_scripts() {
+        // Printed by `python scripts/fixtures/seeded.py`, which names the elements by image, channel, row, column.
+        let images = input(2, 3, 4, 3, 1);
+        let at =
+            |n: usize, c: usize, y: usize, x: usize| images.data()[((n * 3 + y) * 4 + x) * 3 + c].to_bits();
+        assert_eq!([at(0, 0, 0, 0), at(0, 1, 0, 0), at(1, 2, 1, 3)], [0x3d9bfac0, 0xbfc78710, 0xbfc17cb8]);
     }
 }
