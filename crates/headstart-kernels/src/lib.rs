@@ -1,1 +1,22 @@
 //! CPU kernels over slices and sizes.
+//!
+//! Activations are NHWC (channels contiguous), one image a call: images are spread over threads by the
+//! caller, so that a result never depends on the number of threads or on what else is in the batch.
+//! [`reference`] holds every kernel again as plain loops: the specification, and the oracle of the tests.
+
+mod activation;
+mod conv;
+mod depthwise;
+mod isa;
+mod matmul;
+mod pool;
+pub mod reference;
+mod threads;
+
+pub use activation::{Activation, epilogue};
+pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradient, im2col};
+pub use depthwise::{depthwise, depthwise_input_gradient, depthwise_weight_gradient};
+pub use isa::{Isa, IsaError};
+pub use matmul::{Mat, matmul};
+pub use pool::{MaxPool, global_avg_pool, max_pool, max_pool_gradient};
+pub use threads::Pool;

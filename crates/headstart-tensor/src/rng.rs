@@ -82,7 +82,8 @@ mod tests {
     fn the_stream_is_the_published_one() {
         // SplitMix64's reference output for seed 1234567.
         let mut rng = Rng::new(1_234_567);
-        let expected = [6457827717110365317u64, 3203168211198807973, 9817491932198370423, 4593380528125082431];
+        let expected =
+            [6457827717110365317u64, 3203168211198807973, 9817491932198370423, 4593380528125082431];
         assert_eq!(expected, std::array::from_fn(|_| rng.next_u64()));
     }
 

@@ -8,7 +8,8 @@ pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
         return f64::INFINITY;
     }
     let square = |v: f64| v * v;
-    let difference: f64 = found.iter().zip(expected).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    let difference: f64 =
+        found.iter().zip(expected).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
     let norm: f64 = expected.iter().map(|&b| square(f64::from(b))).sum();
     if difference == 0.0 {
         0.0

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 ///
 /// `None`, after a line on stderr that says which test is skipped for want of what, where it is missing.
 pub fn shared_data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("HEADSTART_TEST_DATA").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"))
-    });
+    let root = std::env::var_os("HEADSTART_TEST_DATA")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")));
     let path = root.join(name);
     if path.exists() {
         return Some(path);
