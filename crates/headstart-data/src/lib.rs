@@ -1,1 +1,24 @@
 //! Labelled images: folders, tables and archives to preprocessed pixels.
+//!
+//! ```text
+//! path | Dataset::open            -> classes, train / val / test: Vec<Item>, skipped      names only
+//!      | Item.picture.decode()    -> RgbImage                                             in the caller's worker
+//!      | Preprocess::apply(View)  -> [crop, crop, 3] f32, NHWC
+//! ```
+//!
+//! No threads live here: a [`Picture`] is `Send`, and whoever wants its pixels decodes it.
+
+mod dataset;
+mod error;
+pub mod image;
+mod picture;
+mod skipped;
+pub mod split;
+mod transform;
+
+pub use dataset::{Dataset, OpenOptions, open_unlabelled};
+pub use error::DataError;
+pub use image::{ImageError, RgbImage};
+pub use picture::{Item, Picture};
+pub use skipped::{SkipReason, Skipped};
+pub use transform::{Interpolation, Preprocess, View};

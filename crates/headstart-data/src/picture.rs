@@ -1,0 +1,121 @@
+//! One image of the data: its name and where its bytes lie, not its pixels.
+//!
+//! Pictures are cheap to clone and to send to another thread; whoever wants pixels decodes them there.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::{ImageError, RgbImage, image};
+
+/// An image with a label: a position in [`Dataset::classes`](crate::Dataset::classes).
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The image.
+    pub picture: Picture,
+    /// The position of its class.
+    pub label: usize,
+}
+
+/// An image of the data, not read yet.
+#[derive(Clone)]
+pub struct Picture {
+    path: String,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// An encoded image in a file.
+    File(PathBuf),
+    /// An encoded image in memory.
+    Memory(Arc<[u8]>),
+    /// Planes of red, green and blue in a CIFAR batch, `SIDE * SIDE` bytes each.
+    Planes { batch: Arc<[u8]>, offset: usize },
+}
+
+/// Width and height of a CIFAR image.
+const SIDE: usize = 32;
+/// Bytes of a CIFAR image.
+pub(crate) const PLANES: usize = 3 * SIDE * SIDE;
+
+impl Picture {
+    /// The image in `file`, called `path` towards people.
+    pub fn from_file(path: impl Into<String>, file: impl Into<PathBuf>) -> Self {
+        Picture { path: path.into(), source: Source::File(file.into()) }
+    }
+
+    /// The encoded image `bytes`, called `path` towards people (standard input, a request).
+    pub fn from_bytes(path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        Picture { path: path.into(), source: Source::Memory(bytes.into()) }
+    }
+
+    /// The CIFAR image at `offset` of `batch`; `None` where the batch ends before it.
+    pub(crate) fn from_planes(path: String, batch: &Arc<[u8]>, offset: usize) -> Option<Self> {
+        batch.get(offset..offset.checked_add(PLANES)?)?;
+        Some(Picture { path, source: Source::Planes { batch: Arc::clone(batch), offset } })
+    }
+
+    /// The name shown to people: relative to the data root, with `/` on every platform.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The file that holds this image alone, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File(file) => Some(file),
+            Source::Memory(_) | Source::Planes { .. } => None,
+        }
+    }
+
+    /// The content that stands for the image, for hashing: the encoded file, or the raw planes of a CIFAR record.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Io`] where the file cannot be read.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, ImageError> {
+        match &self.source {
+            Source::File(file) => match std::fs::read(file) {
+                Ok(bytes) => Ok(Cow::Owned(bytes)),
+                Err(error) => Err(ImageError::Io { detail: error.to_string() }),
+            },
+            Source::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Source::Planes { batch, offset } => {
+                Ok(Cow::Borrowed(batch.get(*offset..offset + PLANES).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Reads and decodes the image.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Picture::bytes`] and [`image::decode`].
+    pub fn decode(&self) -> Result<RgbImage, ImageError> {
+        self.decode_bytes(&self.bytes()?)
+    }
+
+    /// Decodes what [`Picture::bytes`] gave, for callers that hash the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`image::decode`].
+    pub fn decode_bytes(&self, bytes: &[u8]) -> Result<RgbImage, ImageError> {
+        if !matches!(self.source, Source::Planes { .. }) {
+            return image::decode(bytes);
+        }
+        if bytes.len() != PLANES {
+            return Err(ImageError::Truncated { format: "CIFAR" });
+        }
+        let pixels = (0..SIDE * SIDE).flat_map(|i| [0, 1, 2].map(|c| bytes[c * SIDE * SIDE + i])).collect();
+        Ok(RgbImage { width: SIDE, height: SIDE, pixels })
+    }
+}
+
+impl fmt::Debug for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Picture").field(&self.path).finish()
+    }
+}
