@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// `../shared/data` beside the checkout.
 ///
 /// `None`, after a line on stderr that says which test is skipped for want of what, where it is missing.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub fn shared_data(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("HEADSTART_TEST_DATA")
         .map(PathBuf::from)

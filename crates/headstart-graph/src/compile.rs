@@ -1,0 +1,184 @@
+//! From a graph to the steps that inference runs: batch norm folded into the convolution before it; bias,
+//! residual and activation in the epilogue of the kernel that makes the value; weights in the kernels' order.
+//!
+//! Folding is computed in f64 and rounded once.
+
+use crate::ops::norm::NormParams;
+use crate::{Graph, GraphError, NodeId, Op, Params};
+use headstart_kernels::{Activation, Conv};
+
+/// Where a step reads: the trunk's input, or the output of an earlier step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Input,
+    Step(usize),
+}
+
+/// What a step computes before its epilogue.
+#[derive(Debug, Clone)]
+pub(crate) enum Kernel {
+    Dense {
+        conv: Conv,
+        weights: Vec<f32>,
+    },
+    Depthwise {
+        conv: Conv,
+        weights: Vec<f32>,
+    },
+    /// `x weights`, the weights `[in, out]`.
+    Linear {
+        weights: Vec<f32>,
+    },
+    /// `x scale`, channel by channel: a batch norm that no convolution took.
+    Scale {
+        scale: Vec<f32>,
+    },
+    MaxPool {
+        pool: Conv,
+    },
+    GlobalAvgPool,
+    Copy,
+}
+
+/// One kernel call and its epilogue.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) kernel: Kernel,
+    pub(crate) input: Source,
+    /// Added before the activation; as long as the last extent of the output. Empty: nothing is added.
+    pub(crate) bias: Vec<f32>,
+    pub(crate) residual: Option<Source>,
+    pub(crate) activation: Option<Activation>,
+    /// Values of the output for one image.
+    pub(crate) len: usize,
+}
+
+/// The steps of a graph, and where each node's value is.
+pub(crate) fn compile(graph: &Graph, params: &Params) -> Result<Vec<Step>, GraphError> {
+    params.check(graph)?;
+    let nodes = graph.nodes();
+    let mut uses = vec![0usize; nodes.len()];
+    nodes.iter().flat_map(|n| &n.inputs).for_each(|i| uses[i.index()] += 1);
+    let mut compiler = Compiler { steps: Vec::new(), place: vec![Source::Input; nodes.len()], uses };
+    for (i, node) in nodes.iter().enumerate().skip(1) {
+        let place = compiler.add(graph, params, NodeId(i))?;
+        compiler.place[i] = place;
+        debug_assert!(matches!(place, Source::Step(s) if compiler.steps[s].len == node.shape.len()));
+    }
+    Ok(compiler.steps)
+}
+
+struct Compiler {
+    steps: Vec<Step>,
+    place: Vec<Source>,
+    uses: Vec<usize>,
+}
+
+impl Compiler {
+    fn add(&mut self, graph: &Graph, params: &Params, id: NodeId) -> Result<Source, GraphError> {
+        let node = &graph.nodes()[id.index()];
+        let x = node.inputs[0];
+        let shape_in = &graph.nodes()[x.index()].shape;
+        let channels = node.shape.dims().last().copied().unwrap_or(0);
+        let data = |part| params.of(&node.name, part).map(|t| t.data());
+        match &node.op {
+            Op::Input => return Ok(Source::Input),
+            Op::Conv2d(op) => {
+                let conv = op.sizes(shape_in, &node.shape);
+                let weights = op.pack(data("weight")?, |_| 1.0);
+                let bias = if op.bias { data("bias")?.to_vec() } else { vec![0.0; channels] };
+                let kernel = if op.is_depthwise() {
+                    Kernel::Depthwise { conv, weights }
+                } else {
+                    Kernel::Dense { conv, weights }
+                };
+                self.push(kernel, x, bias, node.shape.len());
+            }
+            Op::BatchNorm2d(norm) => {
+                let p = NormParams {
+                    weight: data("weight")?,
+                    bias: data("bias")?,
+                    mean: data("running_mean")?,
+                    var: data("running_var")?,
+                };
+                let (scale, shift) = norm.scale_and_shift(p);
+                if let Some(place) = self.fold_norm(x, &scale, &shift) {
+                    return Ok(place);
+                }
+                let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
+                self.push(Kernel::Scale { scale: single(scale) }, x, single(shift), node.shape.len());
+            }
+            Op::Linear(op) => {
+                let weight = data("weight")?;
+                let (inner, outer) = (op.in_features, op.out_features);
+                let weights = (0..weight.len()).map(|i| weight[(i % outer) * inner + i / outer]).collect();
+                self.push(Kernel::Linear { weights }, x, data("bias")?.to_vec(), outer);
+            }
+            Op::Activation { function } => {
+                if let Some((i, step)) = self.open_step(x) {
+                    step.activation = Some(function.kernel());
+                    return Ok(Source::Step(i));
+                }
+                self.push(Kernel::Copy, x, vec![0.0; channels], node.shape.len());
+                self.last().activation = Some(function.kernel());
+            }
+            Op::Add => {
+                for (a, b) in [(x, node.inputs[1]), (node.inputs[1], x)] {
+                    let residual = self.place[b.index()];
+                    let newest = Source::Step(self.steps.len().wrapping_sub(1));
+                    // Only the newest step may take a residual: the other operand is computed by then.
+                    if a == b || self.place[a.index()] != newest {
+                        continue;
+                    }
+                    if let Some((i, step)) = self.open_step(a).filter(|(_, s)| s.residual.is_none()) {
+                        step.residual = Some(residual);
+                        return Ok(Source::Step(i));
+                    }
+                }
+                self.push(Kernel::Copy, x, vec![0.0; channels], node.shape.len());
+                self.last().residual = Some(self.place[node.inputs[1].index()]);
+            }
+            Op::MaxPool2d(op) => {
+                let pool = op.sizes(shape_in, &node.shape);
+                self.push(Kernel::MaxPool { pool }, x, Vec::new(), node.shape.len());
+            }
+            Op::GlobalAvgPool => self.push(Kernel::GlobalAvgPool, x, Vec::new(), channels),
+        }
+        Ok(Source::Step(self.steps.len() - 1))
+    }
+
+    fn push(&mut self, kernel: Kernel, x: NodeId, bias: Vec<f32>, len: usize) {
+        let input = self.place[x.index()];
+        self.steps.push(Step { kernel, input, bias, residual: None, activation: None, len });
+    }
+
+    fn last(&mut self) -> &mut Step {
+        let i = self.steps.len() - 1;
+        &mut self.steps[i]
+    }
+
+    /// The step that makes `node`'s value, where only one node reads it and it still takes an epilogue.
+    fn open_step(&mut self, node: NodeId) -> Option<(usize, &mut Step)> {
+        let Source::Step(i) = self.place[node.index()] else { return None };
+        let step = &mut self.steps[i];
+        (self.uses[node.index()] == 1 && !step.bias.is_empty() && step.activation.is_none())
+            .then_some((i, step))
+    }
+
+    fn fold_norm(&mut self, x: NodeId, scale: &[f64], shift: &[f64]) -> Option<Source> {
+        let (i, step) = self.open_step(x)?;
+        let (Kernel::Dense { weights, .. } | Kernel::Depthwise { weights, .. }) = &mut step.kernel else {
+            return None;
+        };
+        if step.residual.is_some() {
+            return None;
+        }
+        for row in weights.chunks_exact_mut(scale.len()) {
+            row.iter_mut().zip(scale).for_each(|(w, &s)| *w = (f64::from(*w) * s) as f32);
+        }
+        for ((b, &s), &t) in step.bias.iter_mut().zip(scale).zip(shift) {
+            *b = (f64::from(*b) * s + t) as f32;
+        }
+        Some(Source::Step(i))
+    }
+}

@@ -1,0 +1,103 @@
+//! What can be wrong with a graph, its parameters or its input.
+
+use headstart_tensor::Shape;
+
+/// What can be wrong with a graph, its parameters or its input.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// Two nodes have one name.
+    #[error("two nodes are named `{0}`: parameter names would clash")]
+    DuplicateName(String),
+    /// A node reads one that does not come before it.
+    #[error("node `{node}` reads input {input}, but only nodes before it can be read")]
+    UnknownInput {
+        /// The reading node.
+        node: String,
+        /// The index it reads.
+        input: usize,
+    },
+    /// A node has the wrong number of inputs.
+    #[error("node `{node}` takes {expected} inputs, {found} were given")]
+    InputCount {
+        /// The node.
+        node: String,
+        /// Inputs the op takes.
+        expected: usize,
+        /// Inputs given.
+        found: usize,
+    },
+    /// An op cannot take an input of that shape.
+    #[error("node `{node}`: expected {expected}, found an input of shape {found}")]
+    Shape {
+        /// The node.
+        node: String,
+        /// What the op takes, in words.
+        expected: String,
+        /// The shape it was given.
+        found: Shape,
+    },
+    /// An attribute of an op makes no sense.
+    #[error("node `{node}`: {attribute} is {found}, expected {expected}")]
+    Attribute {
+        /// The node.
+        node: String,
+        /// The attribute's name.
+        attribute: &'static str,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// An activation would not fit in memory.
+    #[error(
+        "node `{node}` would hold {found} values for one image, more than {limit}: choose a smaller input"
+    )]
+    TooLarge {
+        /// The node.
+        node: String,
+        /// Values of its output.
+        found: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// A name is neither a stage nor a layer nor a parameter.
+    #[error("`{name}` names no stage, layer or parameter of this network{}", did_you_mean(nearest))]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The nearest names that exist.
+        nearest: Vec<String>,
+    },
+    /// A parameter of the graph has no value.
+    #[error("parameter `{name}` (shape {shape}) has no value: load weights for it, or replace the layer")]
+    MissingParam {
+        /// The parameter.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// A parameter has another shape than the graph wants.
+    #[error("parameter `{name}` has shape {found}, the graph wants {expected}")]
+    ParamShape {
+        /// The parameter.
+        name: String,
+        /// The shape the graph wants.
+        expected: Shape,
+        /// The shape of the value.
+        found: Shape,
+    },
+    /// The input of a run has another shape than the graph's.
+    #[error("the input has shape {found}, the network takes {expected} for each image")]
+    Input {
+        /// The shape of one image.
+        expected: Shape,
+        /// The shape given.
+        found: Shape,
+    },
+}
+
+/// ": did you mean a, b?", or nothing.
+fn did_you_mean(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!(": did you mean `{}`?", nearest.join("`, `")) }
+}

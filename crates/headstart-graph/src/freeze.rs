@@ -1,0 +1,138 @@
+//! What is frozen, and where that cuts the network.
+//!
+//! The trunk is the longest prefix in which nothing moves and whose values reach the rest through one node
+//! alone; the tail is what comes behind it. Batch norm statistics never move in either.
+
+use crate::{Graph, GraphError, NodeId, ParamKind};
+use std::collections::BTreeSet;
+
+/// Which parameters are trained; all others are frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Freeze {
+    trainable: BTreeSet<String>,
+}
+
+/// A network cut at the freeze boundary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// The frozen prefix; only an input where the first layer is trained already.
+    pub trunk: Graph,
+    /// The rest; only an input where nothing is trained. Its input is the trunk's output.
+    pub tail: Graph,
+    /// The node after which the network is cut.
+    pub cut: String,
+}
+
+impl Freeze {
+    /// Everything frozen.
+    pub fn everything() -> Self {
+        Freeze::default()
+    }
+
+    /// Also trains `name`: a stage, a layer, a parameter, or any prefix of names up to a dot
+    /// (`layer4`, `layer4.0.conv1`, `fc.weight`).
+    ///
+    /// # Errors
+    /// Where `graph` has nothing of that name, with the nearest names.
+    pub fn unfreeze(mut self, graph: &Graph, name: &str) -> Result<Self, GraphError> {
+        let under =
+            |full: &str| full.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let mut known = false;
+        for node in &graph.nodes()[1..] {
+            let whole = node.stage == name || under(&node.name);
+            known |= whole;
+            for param in node.params() {
+                known |= under(&param.name);
+                if param.kind == ParamKind::Weight && (whole || under(&param.name)) {
+                    self.trainable.insert(param.name);
+                }
+            }
+        }
+        if known { Ok(self) } else { Err(graph.unknown(name)) }
+    }
+
+    /// Whether that parameter is trained.
+    pub fn is_trainable(&self, param: &str) -> bool {
+        self.trainable.contains(param)
+    }
+
+    /// The trained parameters' names.
+    pub fn trainable(&self) -> impl Iterator<Item = &str> {
+        self.trainable.iter().map(String::as_str)
+    }
+}
+
+impl Graph {
+    /// Cuts the network at the freeze boundary.
+    ///
+    /// # Errors
+    /// Never for a graph that a builder made: both parts of a valid graph are valid.
+    pub fn split(&self, freeze: &Freeze) -> Result<Split, GraphError> {
+        let nodes = self.nodes();
+        let moves = |i: usize| nodes[i].params().iter().any(|p| freeze.is_trainable(&p.name));
+        let frozen = (1..nodes.len()).find(|&i| moves(i)).unwrap_or(nodes.len());
+        let cut = (0..frozen).rev().find(|&i| self.is_bottleneck(i)).unwrap_or(0);
+        Ok(Split {
+            trunk: self.prefix(NodeId(cut))?,
+            tail: self.suffix(NodeId(cut))?,
+            cut: nodes[cut].name.clone(),
+        })
+    }
+
+    /// Whether nodes behind `cut` read no node before it.
+    fn is_bottleneck(&self, cut: usize) -> bool {
+        self.nodes()[cut + 1..].iter().all(|n| n.inputs.iter().all(|i| i.0 >= cut))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, GraphBuilder, Op, Padding};
+
+    fn residual() -> Graph {
+        let mut b = GraphBuilder::new([8, 8, 3]);
+        b.stage("stem");
+        let x = b.conv("conv1", b.input(), 4, (3, 1), Padding::Same).unwrap();
+        b.stage("layer1");
+        let y = b.conv("layer1.0.conv1", x, 4, (3, 1), Padding::Same).unwrap();
+        let y = b.batch_norm("layer1.0.bn1", y, 1e-5).unwrap();
+        let y = b.add("layer1.0.add", Op::Add, &[y, x]).unwrap();
+        let y = b.activation("layer1.0.relu", y, Activation::Relu).unwrap();
+        b.stage("fc");
+        let y = b.add("pool", Op::GlobalAvgPool, &[y]).unwrap();
+        b.linear("fc", y, 2).unwrap();
+        b.finish()
+    }
+
+    #[test]
+    fn the_cut_is_the_last_frozen_bottleneck() {
+        let graph = residual();
+        let cut = |names: &[&str]| {
+            let freeze = names.iter().try_fold(Freeze::everything(), |f, n| f.unfreeze(&graph, n)).unwrap();
+            graph.split(&freeze).unwrap()
+        };
+        assert_eq!(cut(&[]).cut, "fc");
+        assert_eq!(cut(&["fc"]).cut, "pool");
+        assert_eq!(cut(&["fc", "layer1"]).cut, "conv1");
+        // The shortcut still needs conv1 where only the norm inside the block moves.
+        assert_eq!(cut(&["layer1.0.bn1.weight"]).cut, "conv1");
+        let all = cut(&["conv1"]);
+        assert_eq!((all.cut.as_str(), all.trunk.nodes().len()), ("input", 1));
+        let split = cut(&["fc"]);
+        assert_eq!(split.trunk.output(), split.tail.input());
+        assert_eq!(split.trunk.nodes().len() + split.tail.nodes().len(), graph.nodes().len() + 1);
+    }
+
+    #[test]
+    fn statistics_never_become_trainable_and_unknown_names_are_answered() {
+        let graph = residual();
+        let freeze = Freeze::everything().unfreeze(&graph, "layer1").unwrap();
+        let expected = ["layer1.0.bn1.bias", "layer1.0.bn1.weight", "layer1.0.conv1.weight"];
+        assert_eq!(freeze.trainable().collect::<Vec<_>>(), expected);
+        let error = Freeze::everything().unfreeze(&graph, "layre1").unwrap_err();
+        assert!(error.to_string().ends_with("did you mean `layer1`?"), "{error}");
+        // `layer` is a prefix of letters, not of names.
+        assert!(Freeze::everything().unfreeze(&graph, "layer").is_err());
+    }
+}

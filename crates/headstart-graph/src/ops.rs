@@ -1,0 +1,69 @@
+//! The operations: attributes, shapes, forward beside backward, a family a file.
+
+pub(crate) mod activation;
+pub(crate) mod conv;
+pub(crate) mod elementwise;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod pool;
+
+pub use activation::Activation;
+pub use conv::{Conv2d, Padding};
+pub use linear::Linear;
+pub use norm::BatchNorm2d;
+pub use pool::MaxPool2d;
+
+use headstart_kernels::Pool;
+use headstart_tensor::{Shape, Tensor};
+
+/// Images whose parameter gradients are summed in one go. A constant, so that the order of a sum never depends
+/// on the number of threads.
+const IMAGES_A_SUM: usize = 4;
+
+/// `[n, ..shape]`.
+pub(crate) fn batch_shape(n: usize, shape: &Shape) -> Shape {
+    let mut dims = vec![n];
+    dims.extend_from_slice(shape.dims());
+    Shape::from(dims)
+}
+
+/// A batch made image by image: `f(i, out)` fills the output of image `i`.
+pub(crate) fn each_image(
+    pool: &Pool,
+    n: usize,
+    shape: &Shape,
+    f: impl Fn(usize, &mut [f32]) + Sync,
+) -> Tensor {
+    let mut out = Tensor::zeros(batch_shape(n, shape));
+    pool.chunks_mut(out.data_mut(), shape.len(), f);
+    out
+}
+
+/// A sum over images: `f(i, sum)` adds what image `i` gives; partial sums are added in order.
+pub(crate) fn sum_over_images(
+    pool: &Pool,
+    n: usize,
+    len: usize,
+    f: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let partial = pool.map(n.div_ceil(IMAGES_A_SUM), |task| {
+        let mut sum = vec![0.0; len];
+        (task * IMAGES_A_SUM..n.min((task + 1) * IMAGES_A_SUM)).for_each(|i| f(i, &mut sum));
+        sum
+    });
+    let mut partial = partial.into_iter();
+    let mut total = partial.next().unwrap_or_else(|| vec![0.0; len]);
+    for sum in partial {
+        total.iter_mut().zip(sum).for_each(|(t, s)| *t += s);
+    }
+    total
+}
+
+/// The sum over all rows of `[.., len]`, in f64.
+pub(crate) fn sum_over_rows(values: &[f32], len: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; len];
+    for row in values.chunks_exact(len) {
+        sums.iter_mut().zip(row).for_each(|(s, &v)| *s += f64::from(v));
+    }
+    sums.into_iter().map(|s| s as f32).collect()
+}

@@ -1,0 +1,66 @@
+//! `y = x weight^T + bias` over features. The checkpoint's weight is `[out, in]`, the bias `[out]`.
+//! Saved between forward and backward: the input.
+
+use super::{each_image, sum_over_rows};
+use crate::{GraphError, ParamSpec};
+use headstart_kernels::{Isa, Mat, Pool, epilogue, matmul};
+use headstart_tensor::{Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Attributes of a linear layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Linear {
+    /// Features in.
+    pub in_features: usize,
+    /// Features out.
+    pub out_features: usize,
+}
+
+impl Linear {
+    pub(crate) fn output_shape(&self, node: &str, input: &Shape) -> Result<Shape, GraphError> {
+        if input.dims() != [self.in_features] {
+            let expected = format!("[{} features]", self.in_features);
+            return Err(GraphError::Shape { node: node.into(), expected, found: input.clone() });
+        }
+        Ok(Shape::from([self.out_features]))
+    }
+
+    pub(crate) fn params(&self) -> Vec<ParamSpec> {
+        vec![
+            ParamSpec::weight("weight", [self.out_features, self.in_features]),
+            ParamSpec::weight("bias", [self.out_features]),
+        ]
+    }
+
+    /// `[n, in]` to `[n, out]`.
+    pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        each_image(pool, x.dims()[0], &Shape::from([self.out_features]), |i, out| {
+            let weight = Mat::new(weight.data(), self.out_features, self.in_features);
+            matmul(Isa::current(), Mat::new(x.row(i), 1, self.in_features), weight.t(), out, false);
+            epilogue(out, bias.data(), None, None);
+        })
+    }
+
+    pub(crate) fn input_gradient(&self, pool: &Pool, weight: &Tensor, gradient: &Tensor) -> Tensor {
+        each_image(pool, gradient.dims()[0], &Shape::from([self.in_features]), |i, dx| {
+            let weight = Mat::new(weight.data(), self.out_features, self.in_features);
+            matmul(Isa::current(), Mat::new(gradient.row(i), 1, self.out_features), weight, dx, false);
+        })
+    }
+
+    /// The gradients of weight and bias.
+    pub(crate) fn param_gradients(&self, x: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
+        let n = x.dims()[0];
+        let mut weight = Tensor::zeros([self.out_features, self.in_features]);
+        let g = Mat::new(gradient.data(), n, self.out_features);
+        matmul(Isa::current(), g.t(), Mat::new(x.data(), n, self.in_features), weight.data_mut(), false);
+        let bias = sum_over_rows(gradient.data(), self.out_features);
+        (weight, Tensor::from_fn([self.out_features], |i| bias[i]))
+    }
+}
+
+impl std::fmt::Display for Linear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Linear({}, {})", self.in_features, self.out_features)
+    }
+}

@@ -1,0 +1,234 @@
+//! The frozen part of a network, compiled for inference and run image by image.
+//!
+//! Buffers are planned once and reused; a workspace is kept for every thread that ever ran the trunk, so the
+//! steady state allocates nothing. One image's result never depends on the others or on the thread count.
+
+use crate::compile::{Kernel, Source, Step, compile};
+use crate::ops::batch_shape;
+use crate::{Graph, GraphError, Params};
+use headstart_kernels::{Isa, Mat, Pool, conv2d, depthwise, epilogue, global_avg_pool, matmul, max_pool};
+use headstart_tensor::{Shape, Tensor};
+use std::sync::{Mutex, PoisonError};
+
+/// A compiled network (usually the frozen prefix of one). Immutable and shared between threads.
+#[derive(Debug)]
+pub struct Trunk {
+    input: Shape,
+    output: Shape,
+    steps: Vec<Step>,
+    /// The buffer each step writes, and the buffers' sizes.
+    slots: Vec<usize>,
+    sizes: Vec<usize>,
+    scratch: usize,
+    isa: Isa,
+    spare: Mutex<Vec<Workspace>>,
+}
+
+#[derive(Debug)]
+struct Workspace {
+    buffers: Vec<Vec<f32>>,
+    scratch: Vec<f32>,
+}
+
+impl Trunk {
+    /// Compiles `graph` with its parameters, for the instructions of this process ([`Isa::current`]).
+    ///
+    /// # Errors
+    /// Where a parameter is missing or misshapen.
+    pub fn compile(graph: &Graph, params: &Params) -> Result<Trunk, GraphError> {
+        let steps = compile(graph, params)?;
+        let (slots, sizes) = plan(&steps);
+        let scratch =
+            steps.iter().map(|s| if let Kernel::Dense { conv, .. } = &s.kernel { conv.scratch() } else { 0 });
+        Ok(Trunk {
+            input: graph.input().clone(),
+            output: graph.output().clone(),
+            scratch: scratch.max().unwrap_or(0),
+            steps,
+            slots,
+            sizes,
+            isa: Isa::current(),
+            spare: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The shape of one input image.
+    pub fn input(&self) -> &Shape {
+        &self.input
+    }
+
+    /// The shape of the output for one image.
+    pub fn output(&self) -> &Shape {
+        &self.output
+    }
+
+    /// Runs a batch `[n, ..input]` to `[n, ..output]`, the images spread over the pool.
+    ///
+    /// # Errors
+    /// Where the batch has another shape.
+    pub fn run(&self, pool: &Pool, images: &Tensor) -> Result<Tensor, GraphError> {
+        let n = images.dims().first().copied().unwrap_or(0);
+        if *images.shape() != batch_shape(n, &self.input) {
+            return Err(GraphError::Input { expected: self.input.clone(), found: images.shape().clone() });
+        }
+        let mut out = Tensor::zeros(batch_shape(n, &self.output));
+        pool.chunks_mut(out.data_mut(), self.output.len(), |i, out| self.run_one(images.row(i), out));
+        Ok(out)
+    }
+
+    /// Runs one image on the calling thread; `image` and `out` hold as many values as the shapes say.
+    ///
+    /// # Panics
+    /// Where they do not.
+    pub fn run_one(&self, image: &[f32], out: &mut [f32]) {
+        assert_eq!(image.len(), self.input.len(), "the image has another size than the network's input");
+        let mut workspace = self.lend();
+        for (i, step) in self.steps.iter().enumerate() {
+            let mut buffer = std::mem::take(&mut workspace.buffers[self.slots[i]]);
+            let at = |source: Source| match source {
+                Source::Input => image,
+                Source::Step(s) => &workspace.buffers[self.slots[s]][..self.steps[s].len],
+            };
+            let (x, residual) = (at(step.input), step.residual.map(at));
+            step.run(self.isa, x, residual, &mut workspace.scratch, &mut buffer[..step.len]);
+            workspace.buffers[self.slots[i]] = buffer;
+        }
+        match self.slots.last() {
+            Some(&slot) => out.copy_from_slice(&workspace.buffers[slot][..self.output.len()]),
+            None => out.copy_from_slice(image),
+        }
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+    }
+
+    fn lend(&self) -> Workspace {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Workspace {
+            buffers: self.sizes.iter().map(|&n| vec![0.0; n]).collect(),
+            scratch: vec![0.0; self.scratch],
+        })
+    }
+}
+
+impl Step {
+    fn run(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32]) {
+        match &self.kernel {
+            Kernel::Dense { conv, weights } => conv2d(isa, conv, x, weights, scratch, out),
+            Kernel::Depthwise { conv, weights } => depthwise(conv, x, weights, out),
+            Kernel::Linear { weights } => {
+                matmul(isa, Mat::new(x, 1, x.len()), Mat::new(weights, x.len(), out.len()), out, false);
+            }
+            Kernel::Scale { scale } => {
+                for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
+                    for ((o, &v), &s) in out.iter_mut().zip(x).zip(scale) {
+                        *o = v * s;
+                    }
+                }
+            }
+            Kernel::MaxPool { pool } => max_pool(pool, x, out),
+            Kernel::GlobalAvgPool => global_avg_pool(x, out),
+            Kernel::Copy => out.copy_from_slice(x),
+        }
+        if !self.bias.is_empty() {
+            epilogue(out, &self.bias, residual, self.activation);
+        }
+    }
+}
+
+/// Gives every step a buffer that no value still needed lies in; returns the buffers' sizes too.
+fn plan(steps: &[Step]) -> (Vec<usize>, Vec<usize>) {
+    let mut last_use: Vec<usize> = (0..steps.len()).collect();
+    for (i, step) in steps.iter().enumerate() {
+        for source in [Some(step.input), step.residual].into_iter().flatten() {
+            if let Source::Step(s) = source {
+                last_use[s] = i;
+            }
+        }
+    }
+    let (mut slots, mut sizes, mut free_from) = (Vec::new(), Vec::<usize>::new(), Vec::<usize>::new());
+    for (i, step) in steps.iter().enumerate() {
+        // Of the free buffers the one that has to grow least, else that is cut least.
+        let fits = |s: &usize| (step.len.saturating_sub(sizes[*s]), sizes[*s]);
+        let free = (0..sizes.len()).filter(|&s| free_from[s] <= i).min_by_key(fits);
+        let slot = free.unwrap_or_else(|| {
+            sizes.push(0);
+            free_from.push(0);
+            sizes.len() - 1
+        });
+        sizes[slot] = sizes[slot].max(step.len);
+        // Free again only for the step after the last reader: no kernel works in place.
+        free_from[slot] = last_use[i] + 1;
+        slots.push(slot);
+    }
+    (slots, sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, GraphBuilder, Op, Padding, forward};
+    use headstart_testing::{input, relative_l2, seeded};
+
+    /// Everything that can be fused, and everything that cannot: a norm after an activation, an activation
+    /// of a value with two readers, a sum of a value with itself, a residual made later than its partner.
+    fn odd_network() -> Graph {
+        let mut b = GraphBuilder::new([9, 7, 3]);
+        let x = b.batch_norm("bn0", b.input(), 1e-5).unwrap();
+        let x = b.conv("conv1", x, 6, (3, 1), Padding::Same).unwrap();
+        let x = b.batch_norm("bn1", x, 1e-3).unwrap();
+        let x = b.activation("relu1", x, Activation::Relu6).unwrap();
+        let x = b.batch_norm("bn1b", x, 1e-3).unwrap();
+        let twice = b.add("twice", Op::Add, &[x, x]).unwrap();
+        let y = b.depthwise("conv2", twice, (3, 1), Padding::Same).unwrap();
+        let shortcut = b.conv("shortcut", twice, 6, (1, 1), Padding::Same).unwrap();
+        let shortcut = b.batch_norm("bn2", shortcut, 1e-3).unwrap();
+        let z = b.add("add", Op::Add, &[y, shortcut]).unwrap();
+        let r = b.activation("relu2", z, Activation::Relu).unwrap();
+        let z = b.add("add2", Op::Add, &[r, z]).unwrap();
+        let z = b.activation("relu3", z, Activation::Relu).unwrap();
+        let z = b.max_pool("max", z, 3, 2, 1).unwrap();
+        let z = b.activation("relu4", z, Activation::Relu6).unwrap();
+        let z = b.add("pool", Op::GlobalAvgPool, &[z]).unwrap();
+        b.linear("fc", z, 5).unwrap();
+        b.finish()
+    }
+
+    #[test]
+    fn the_compiled_network_equals_the_plain_one_at_every_node() {
+        let graph = odd_network();
+        let params: Params = graph
+            .params()
+            .into_iter()
+            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
+            .collect();
+        let x = input(3, 9, 7, 3, 1);
+        for i in 0..graph.nodes().len() {
+            let prefix = graph.prefix(crate::NodeId(i)).unwrap();
+            let expected = forward(&prefix, &params, x.clone(), &Pool::new(1)).unwrap();
+            let trunk = Trunk::compile(&prefix, &params).unwrap();
+            let found = trunk.run(&Pool::new(1), &x).unwrap();
+            let apart = relative_l2(found.data(), expected.output().data());
+            assert!(apart < 1e-6, "{}: {apart}", graph.nodes()[i].name);
+            assert_eq!(found, trunk.run(&Pool::new(2), &x).unwrap(), "the same bytes with two threads");
+        }
+    }
+
+    #[test]
+    fn fusing_leaves_one_step_a_kernel() {
+        let graph = odd_network();
+        let params: Params = graph
+            .params()
+            .into_iter()
+            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
+            .collect();
+        // bn0, conv1+bn1+relu1, bn1b, twice, conv2, shortcut+bn2+add, relu2 (add is read twice),
+        // add2+relu3 (copy), max, relu4, pool, fc: 12 of 17 nodes.
+        assert_eq!(compile(&graph, &params).unwrap().len(), 12);
+    }
+
+    #[test]
+    fn a_missing_parameter_and_a_wrong_batch_are_named() {
+        let graph = odd_network();
+        let error = Trunk::compile(&graph, &Params::new()).unwrap_err();
+        assert!(matches!(error, GraphError::MissingParam { name, .. } if name == "bn0.weight"));
+    }
+}
