@@ -1,1 +1,3 @@
 //! Transfer learning on a folder of labelled images.
+
+pub mod head;

@@ -1,0 +1,83 @@
+//! The L2 strength by cross-validation, along a path from strong to weak.
+
+use std::sync::atomic::AtomicBool;
+
+use headstart_kernels::Pool;
+
+use super::HeadError;
+use super::folds::Folds;
+use super::lbfgs::{Stop, minimise};
+use super::objective::{Objective, Samples, Score};
+
+/// The strengths tried, from strong to weak: 10, 10^0.5, .. 10^-4 (relative to a mean loss on standardised
+/// features).
+const STRONGEST: f64 = 1.0;
+const STEP: f64 = 0.5;
+const STRENGTHS: usize = 11;
+/// The search ends after this many strengths in a row that are worse than the best: the held-out loss falls
+/// and then rises, and the weak end of the path is the expensive one.
+const WORSE: usize = 2;
+/// Rows held out, over the folds, after which more folds would tell nothing: with as many, the loss is known to
+/// about a hundredth, and differences between strengths on the same rows to much less.
+const ENOUGH_HELD_OUT: usize = 5000;
+
+/// What cross-validation found for one strength.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct CvPoint {
+    /// The strength.
+    pub l2: f64,
+    /// Share of held-out images that are right.
+    pub accuracy: f64,
+    /// Mean (class-weighted) cross-entropy of held-out images.
+    pub loss: f64,
+}
+
+/// The points of the path, in the order they were tried; the best is that of the lowest held-out loss, the
+/// stronger one where two are equal.
+///
+/// Every fold starts a strength from where it ended with the one before. Empty where there are no folds.
+pub(crate) fn cross_validate(
+    pool: &Pool,
+    samples: &Samples,
+    folds: &Folds,
+    stop: Stop,
+    interrupt: &AtomicBool,
+) -> Result<Vec<CvPoint>, HeadError> {
+    let mut held_out = Vec::new();
+    let mut rows = 0;
+    for fold in &folds.held_out {
+        if rows < ENOUGH_HELD_OUT {
+            rows += fold.len();
+            held_out.push(fold.clone());
+        }
+    }
+    let mut points: Vec<CvPoint> = Vec::new();
+    if held_out.is_empty() {
+        return Ok(points);
+    }
+    let mut heads = vec![vec![0.0; samples.parameters()]; held_out.len()];
+    for i in 0..STRENGTHS {
+        let l2 = 10f64.powf(STRONGEST - STEP * i as f64);
+        let mut score = Score::default();
+        for (head, fold) in heads.iter_mut().zip(&held_out) {
+            let objective = Objective::new(pool, samples, fold.clone(), l2);
+            let m=minimise(|p, g| objective.evaluate(p, g), head, stop, interrupt)?;
+            if std::env::var("HDBG").is_ok() { eprintln!("{l2:.2e} {m:?}"); }
+            score = score.plus(samples.score(pool, head, fold.clone()));
+        }
+        points.push(CvPoint {
+            l2,
+            accuracy: score.correct as f64 / score.n as f64,
+            loss: score.loss / score.weight,
+        });
+        if points.len() - 1 - best(&points) >= WORSE {
+            break;
+        }
+    }
+    Ok(points)
+}
+
+/// Index of the lowest loss, the first where equal. 0 without points.
+pub(crate) fn best(points: &[CvPoint]) -> usize {
+    (1..points.len()).fold(0, |best, i| if points[i].loss < points[best].loss { i } else { best })
+}
