@@ -1,1 +1,29 @@
 //! Architectures, their registry and pre-trained weights.
+//!
+//! `arch.tag` names a set of published weights, as in timm: `resnet50.tv2_in1k`. An architecture alone stands
+//! for its first set. [`registry`] lists what there is; [`Pretrained`] joins a network, its parameters and the
+//! preprocessing it was trained with.
+
+mod efficientnet;
+mod embedded;
+mod error;
+mod fingerprint;
+mod home;
+mod imagenet;
+mod import;
+mod key_map;
+mod load;
+mod mobilenet;
+mod pretrained;
+pub mod registry;
+mod resnet;
+
+pub use error::ModelsError;
+pub use fingerprint::{fingerprint, sha256_hex};
+pub use home::Home;
+pub use imagenet::IMAGENET_1K;
+pub use import::{Imported, Precision, import};
+pub use key_map::KeyMap;
+pub use load::{LoadReport, Mismatch, load};
+pub use pretrained::{Pretrained, Whereabouts};
+pub use registry::{Architecture, DEFAULT_BACKBONE, PretrainedCfg};

@@ -1,0 +1,66 @@
+//! What can be wrong with a name, a weight file or the place where weights are kept.
+
+use crate::LoadReport;
+use headstart_graph::GraphError;
+use headstart_weights::WeightsError;
+use std::path::PathBuf;
+
+/// What can be wrong with a name, a weight file or the place where weights are kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelsError {
+    /// No architecture or weight set of that name.
+    #[error("there is no network named `{name}`{}; `headstart models` lists them", did_you_mean(nearest))]
+    UnknownName {
+        /// The name asked for.
+        name: String,
+        /// The nearest that exist, best first.
+        nearest: Vec<String>,
+    },
+    /// The weights of a record are not on this machine.
+    #[error(
+        "the weights of {name} are not on this machine: get the file {file} ({source_name}) and run \
+         `headstart models import {file} --arch {name}`"
+    )]
+    NoWeights {
+        /// `arch.tag`.
+        name: String,
+        /// The published file's name.
+        file: String,
+        /// Who publishes it.
+        source_name: String,
+    },
+    /// A weight file does not fit the architecture.
+    #[error("{} does not fit {name}: {report}", path.display())]
+    Misfit {
+        /// The weight file.
+        path: PathBuf,
+        /// The architecture.
+        name: String,
+        /// What fits and what does not.
+        report: Box<LoadReport>,
+    },
+    /// The platform names no folder for data, and `HEADSTART_HOME` is not set.
+    #[error(
+        "this system names no data folder: set HEADSTART_HOME to the folder that shall hold weights and caches"
+    )]
+    NoHome,
+    /// A folder or file of the home could not be made or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A weight file could not be read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A graph could not be built.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!(": did you mean `{}`?", nearest.join("`, `")) }
+}
