@@ -1,6 +1,15 @@
 //! Bytes to red, green and blue: told by content, upright, within limits, whole or not at all.
 
+mod format;
+mod jpeg;
+mod raster;
+
 use std::fmt;
+
+use ::image::DynamicImage;
+use ::image::metadata::Orientation;
+
+use self::format::Format;
 
 /// Images of more pixels are refused from their header.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -64,7 +73,7 @@ pub enum ImageError {
         detail: String,
     },
     /// An image, but of a kind that is not read.
-    #[error("{format} {detail} is not supported: convert it to PNG or JPEG")]
+    #[error("this {format} {detail} is not supported: convert it to PNG or JPEG")]
     Unsupported {
         /// The format.
         format: &'static str,
@@ -98,17 +107,125 @@ impl ImageError {
 ///
 /// Colours become RGB as with Pillow's `convert("RGB")`: alpha is dropped, not blended; palettes are looked up;
 /// CMYK is multiplied out. Of 16-bit samples the high byte counts (Pillow clips 16-bit grey to white instead).
-/// EXIF orientation is applied.
+/// EXIF orientation is applied, as with Pillow's `ImageOps.exif_transpose`. JPEG pixels are those of
+/// libjpeg-turbo, bit for bit.
 ///
 /// # Errors
 ///
 /// [`ImageError`]: an image comes out whole or not at all.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
-    Err(if bytes.is_empty() {
-        ImageError::Empty
-    } else {
-        ImageError::NotAnImage {
-            starts_with: String::from_utf8_lossy(&bytes[..bytes.len().min(8)]).into_owned(),
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    match Format::of(bytes) {
+        Some(Format::Jpeg) => jpeg::decode(bytes),
+        Some(Format::Raster(format)) => raster::decode(bytes, format),
+        Some(Format::Foreign(format)) => Err(ImageError::Unsupported { format, detail: "image".to_owned() }),
+        None => Err(ImageError::NotAnImage { starts_with: format::first_bytes(bytes) }),
+    }
+}
+
+/// Whether these first bytes of a file (32 are enough) are those of an image, readable here or not.
+pub(crate) fn looks_like_image(first_bytes: &[u8]) -> bool {
+    Format::of(first_bytes).is_some()
+}
+
+/// Refuses sizes beyond [`MAX_PIXELS`], and empty ones.
+fn check_size(format: &'static str, width: u64, height: u64) -> Result<(), ImageError> {
+    if width == 0 || height == 0 {
+        return Err(ImageError::Corrupt { format, detail: format!("its size is {width} x {height}") });
+    }
+    if width.saturating_mul(height) > MAX_PIXELS {
+        return Err(ImageError::TooLarge { width, height });
+    }
+    Ok(())
+}
+
+/// Turns pixels upright and gives them their name.
+fn upright(
+    format: &'static str,
+    width: u32,
+    height: u32,
+    pixels: Vec<u8>,
+    orientation: Orientation,
+) -> Result<RgbImage, ImageError> {
+    let Some(buffer) = ::image::RgbImage::from_raw(width, height, pixels) else {
+        let detail = "its pixels do not fill its size".to_owned();
+        return Err(ImageError::Corrupt { format, detail });
+    };
+    let mut image = DynamicImage::ImageRgb8(buffer);
+    image.apply_orientation(orientation);
+    let image = image.into_rgb8();
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    Ok(RgbImage { width, height, pixels: image.into_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    /// A PNG header of any size, without the rest.
+    fn png_header(width: u32, height: u32) -> Vec<u8> {
+        let mut ihdr = b"IHDR".to_vec();
+        ihdr.extend(width.to_be_bytes());
+        ihdr.extend(height.to_be_bytes());
+        ihdr.extend([8, 2, 0, 0, 0]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&ihdr);
+        let sum = crc.sum().to_be_bytes();
+        [b"\x89PNG\r\n\x1A\n\0\0\0\x0D".as_slice(), &ihdr, &sum, b"\0\0\0\x10IDAT"].concat()
+    }
+
+    #[test]
+    fn each_bad_input_has_a_name_and_a_sentence() {
+        let jpeg = include_bytes!("../tests/fixtures/decode/jpeg_420.jpg").as_slice();
+        let mut huge_jpeg = jpeg.to_vec();
+        let frame = huge_jpeg.windows(2).position(|w| w == b"\xFF\xC0").unwrap();
+        huge_jpeg[frame + 5..frame + 9].copy_from_slice(&[0x40, 0, 0x40, 0]);
+        for (bytes, name, sentence) in [
+            (b"".as_slice(), "empty", "the file is empty"),
+            (b"<html>404</html>", "not_an_image", r#"not an image: the first bytes are "<html>404</html>""#),
+            (&jpeg[..jpeg.len() / 2], "truncated", "the JPEG image is cut short"),
+            (&jpeg[..3], "truncated", "the JPEG image is cut short"),
+            (&huge_jpeg, "too_large", "16384 x 16384 pixels are more than the 100 megapixels that are read"),
+            (
+                &png_header(20_000, 10_000),
+                "too_large",
+                "20000 x 10000 pixels are more than the 100 megapixels that are read",
+            ),
+            (&png_header(0, 10), "corrupt", "the PNG image is damaged"),
+            (
+                b"\0\0\0\x18ftypheic\0\0\0\0",
+                "unsupported",
+                "this HEIC image is not supported: convert it to PNG or JPEG",
+            ),
+        ] {
+            let error = decode(bytes).unwrap_err();
+            assert_eq!(error.name(), name, "{error}");
+            assert!(error.to_string().starts_with(sentence), "{error}");
         }
-    })
+    }
+
+    #[test]
+    fn damaged_files_are_errors_or_images_but_no_panic() {
+        let mut rng = headstart_tensor::Rng::new(5);
+        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/decode")).unwrap()
+        {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "rgb") {
+                continue;
+            }
+            let whole = std::fs::read(&path).unwrap();
+            for _ in 0..40 {
+                let mut bytes = whole.clone();
+                for _ in 0..1 + rng.below(8) {
+                    let at = rng.below(bytes.len());
+                    bytes[at] = rng.next_u64() as u8;
+                }
+                if let Ok(image) = decode(&bytes) {
+                    assert_eq!(image.pixels.len(), image.width * image.height * 3, "{path:?}");
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,11 @@
 //! The preprocessing a network was trained with: resize, crop, scale, normalise. Equal to torchvision on Pillow.
 
+mod resample;
+
+use headstart_tensor::Rng;
 use serde::{Deserialize, Serialize};
 
+use self::resample::Window;
 use crate::{DataError, RgbImage};
 
 /// Sizes, filter and normalisation. Published with the weights, saved with the model.
@@ -79,8 +83,69 @@ impl Preprocess {
 
     /// The pixels of `view`, `[crop, crop, 3]`, before scaling and normalisation.
     pub fn pixels(&self, image: &RgbImage, view: View) -> RgbImage {
-        let _ = (image, view);
-        RgbImage { width: self.crop, height: self.crop, pixels: vec![0; self.values()] }
+        if image.width == 0 || image.height == 0 {
+            return RgbImage { width: self.crop, height: self.crop, pixels: vec![0; self.values()] };
+        }
+        match view {
+            View::Center => self.center(image),
+            View::Random { seed } => self.random(image, seed),
+        }
+    }
+
+    /// `Resize(resize)`, then `CenterCrop(crop)`.
+    fn center(&self, image: &RgbImage) -> RgbImage {
+        let (width, height) = self.resized(image.width, image.height);
+        let (left, pad_left) = center_crop(width, self.crop);
+        let (top, pad_top) = center_crop(height, self.crop);
+        let window = Window { left, top, width: self.crop.min(width), height: self.crop.min(height) };
+        let inner = resample::resize(image, (width, height), self.interpolation, window);
+        if (inner.width, inner.height) == (self.crop, self.crop) {
+            return inner;
+        }
+        let mut pixels = vec![0; self.values()];
+        for (row, line) in inner.pixels.chunks_exact(inner.width * 3).enumerate() {
+            let start = ((pad_top + row) * self.crop + pad_left) * 3;
+            pixels[start..start + line.len()].copy_from_slice(line);
+        }
+        RgbImage { width: self.crop, height: self.crop, pixels }
+    }
+
+    /// The size after `Resize`: the shorter side `resize`, the longer one truncated.
+    fn resized(&self, width: usize, height: usize) -> (usize, usize) {
+        let longer = |long: usize, short: usize| {
+            ((self.resize as u128 * long as u128 / short as u128) as usize).max(1)
+        };
+        match width <= height {
+            true => (self.resize, longer(height, width)),
+            false => (longer(width, height), self.resize),
+        }
+    }
+
+    /// `RandomResizedCrop(crop, scale=(0.5, 1), ratio=(3/4, 4/3))`, then `RandomHorizontalFlip(0.5)`.
+    fn random(&self, image: &RgbImage, seed: u64) -> RgbImage {
+        let mut rng = Rng::named(seed, "view");
+        let part = random_part(&mut rng, image.width, image.height);
+        let line = part.width * 3;
+        let cut = RgbImage {
+            width: part.width,
+            height: part.height,
+            pixels: (part.top..part.top + part.height)
+                .flat_map(|row| {
+                    let start = (row * image.width + part.left) * 3;
+                    &image.pixels[start..start + line]
+                })
+                .copied()
+                .collect(),
+        };
+        let whole = Window { left: 0, top: 0, width: self.crop, height: self.crop };
+        let mut view = resample::resize(&cut, (self.crop, self.crop), self.interpolation, whole);
+        if rng.uniform() < 0.5 {
+            for row in view.pixels.chunks_exact_mut(self.crop * 3) {
+                let (pixels, _) = row.as_chunks_mut::<3>();
+                pixels.reverse();
+            }
+        }
+        view
     }
 
     /// Writes the network's input for `view` into `out`, `[crop, crop, 3]`: `(pixel / 255 - mean) / std`.
@@ -97,4 +162,45 @@ impl Preprocess {
             }
         }
     }
+}
+
+/// Along one side: where the crop begins, and how many zeros come before the image where it is smaller.
+fn center_crop(size: usize, crop: usize) -> (usize, usize) {
+    if crop > size {
+        return (0, (crop - size) / 2);
+    }
+    // Python's round: a half goes to the even neighbour.
+    let spare = size - crop;
+    (spare / 2 + usize::from(spare % 4 == 3), 0)
+}
+
+/// The part that `RandomResizedCrop` keeps: ten draws of area and shape, else the largest centred part in range.
+fn random_part(rng: &mut Rng, width: usize, height: usize) -> Window {
+    let area = width as f64 * height as f64;
+    for _ in 0..10 {
+        let target = area * rng.range(0.5, 1.0);
+        let ratio = power_of_four_thirds(rng.range(-1.0, 1.0));
+        let w = (target * ratio).sqrt().round_ties_even() as usize;
+        let h = (target / ratio).sqrt().round_ties_even() as usize;
+        if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            let top = rng.below(height - h + 1);
+            return Window { left: rng.below(width - w + 1), top, width: w, height: h };
+        }
+    }
+    let (mut w, mut h) = (width, height);
+    let ratio = width as f64 / height as f64;
+    if ratio < 3.0 / 4.0 {
+        h = (w as f64 / (3.0 / 4.0)).round_ties_even() as usize;
+    } else if ratio > 4.0 / 3.0 {
+        w = (h as f64 * (4.0 / 3.0)).round_ties_even() as usize;
+    }
+    let (w, h) = (w.clamp(1, width), h.clamp(1, height));
+    Window { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
+}
+
+/// `(4/3)^x` for `x` in -1 to 1, by its series: `exp` of the platform differs in the last bit from one to the next.
+fn power_of_four_thirds(x: f64) -> f64 {
+    const LN_FOUR_THIRDS: f64 = 0.287_682_072_451_780_93;
+    let x = x * LN_FOUR_THIRDS;
+    (1..=16).rev().fold(1.0, |sum, n| 1.0 + x / f64::from(n) * sum)
 }
