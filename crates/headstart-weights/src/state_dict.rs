@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_no_weight_file_is_described() {
         assert!(refusal(b"").contains("w.pt is no weight file: it is empty"));
-        assert!(refusal(b"<html>\xff</html>").contains(r#"15 bytes that start with "<html>\xff<""#));
+        assert!(refusal(b"<html>\xff</html>").contains(r#"14 bytes that start with "<html>\xff<""#));
         assert!(refusal(b"version https://git-lfs.github.com/spec/v1").contains("git lfs pull"));
         assert!(refusal(b"\x80\x04N.").contains("not one of torch.save"));
         let folder = tempfile::tempdir().unwrap();

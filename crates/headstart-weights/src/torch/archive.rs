@@ -192,6 +192,9 @@ impl Archive<'_> {
         if flags & 0x2041 != 0 {
             return Err(not_stored("encrypted".to_owned()));
         }
+        if method != 0 && entry.split('/').nth(1) == Some("code") {
+            return Err(WeightsError::TorchScript { file: self.file.to_owned() });
+        }
         if method != 0 {
             return Err(not_stored(format!("compressed (method {method})")));
         }

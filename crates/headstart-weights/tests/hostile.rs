@@ -1,0 +1,256 @@
+//! Weight files made to mislead. None may panic, run code, or cost much time or memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use headstart_weights::{StateDict, WeightsError};
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+}
+
+fn read(bytes: &[u8]) -> Result<StateDict, WeightsError> {
+    let start = Instant::now();
+    let result = StateDict::from_bytes(bytes.to_vec(), Path::new("w.pt"));
+    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
+    result
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    match read(bytes) {
+        Ok(state) => panic!("{} tensors were read", state.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A zip archive of stored entries with right checksums, and the offsets of their central records.
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in entries {
+        let (crc, size) = (crc32fast::hash(data).to_le_bytes(), (data.len() as u32).to_le_bytes());
+        let fields =
+            [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0], &crc[..], &size, &size, &[name.len() as u8, 0, 0, 0]].concat();
+        directory
+            .extend([b"PK\x01\x02\x14\0", &fields[..], &[0; 10], &(out.len() as u32).to_le_bytes()].concat());
+        directory.extend(name.as_bytes());
+        out.extend([b"PK\x03\x04", &fields[..], name.as_bytes(), data].concat());
+    }
+    let (start, size) = (out.len() as u32, directory.len() as u32);
+    let count = (entries.len() as u16).to_le_bytes();
+    out.extend(directory);
+    out.extend(
+        [b"PK\x05\x06\0\0\0\0", &count[..], &count, &size.to_le_bytes(), &start.to_le_bytes(), &[0; 2]]
+            .concat(),
+    );
+    out
+}
+
+/// A pickled dict of one f32 tensor `w` over storage `0` of `numel` elements.
+fn pickle(numel: u32, offset: i32, size: &[u32], stride: &[i32]) -> Vec<u8> {
+    let numbers = |code: u8, values: Vec<[u8; 4]>| {
+        let items: Vec<u8> = values.iter().flat_map(|v| [&[code], &v[..]].concat()).collect();
+        [b"(", &items[..], b"t"].concat()
+    };
+    [
+        b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n",
+        b"X\x01\0\0\x000X\x03\0\0\0cpuJ".as_slice(),
+        &numel.to_le_bytes(),
+        b"tQJ",
+        &offset.to_le_bytes(),
+        &numbers(b'J', size.iter().map(|v| v.to_le_bytes()).collect()),
+        &numbers(b'J', stride.iter().map(|v| v.to_le_bytes()).collect()),
+        b"\x89NtRs.",
+    ]
+    .concat()
+}
+
+fn one(numel: u32, offset: i32, size: &[u32], stride: &[i32], data: &[u8]) -> Vec<u8> {
+    zip(&[("a/data.pkl", &pickle(numel, offset, size, stride)), ("a/data/0", data)])
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).position(|w| w == part).unwrap()
+}
+
+#[test]
+fn the_archive_of_these_tests_is_sound() {
+    let state = read(&one(6, 1, &[2, 2], &[1, 2], &[0; 24])).unwrap();
+    assert_eq!(state.get("w").unwrap().shape().dims(), [2, 2]);
+}
+
+#[test]
+fn a_tensor_that_reaches_past_its_storage_is_refused() {
+    for (offset, size, stride) in [
+        (1, &[6u32][..], &[1i32][..]),
+        (0, &[2, 3], &[4, 1]),
+        (6, &[1], &[1]),
+        (0, &[2], &[i32::MAX]),
+        (i32::MAX, &[1], &[1]),
+    ] {
+        let text = refusal(&one(6, offset, size, stride, &[0; 24]));
+        assert!(text.contains(r#"elements of storage "0", which holds 6"#), "{text}");
+    }
+    let huge = [i32::MAX as u32; 3];
+    assert!(refusal(&one(6, 0, &huge, &[0, 0, 0], &[0; 24])).contains("which holds 6"));
+    for (offset, size, stride) in
+        [(-1, &[2u32][..], &[1i32][..]), (0, &[2], &[-1]), (0, &[2, 1], &[1]), (0, &[1; 65], &[1; 65])]
+    {
+        let text = refusal(&one(6, offset, size, stride, &[0; 24]));
+        assert!(text.contains("a tensor of a kind that is not known"), "{text}");
+    }
+}
+
+#[test]
+fn a_stride_of_nothing_cannot_take_the_memory() {
+    let text = refusal(&one(6, 0, &[1 << 30], &[0], &[0; 24]));
+    assert!(text.contains("into 4294967296 bytes") && text.contains("contiguous()"), "{text}");
+}
+
+#[test]
+fn a_storage_whose_size_lies_is_refused() {
+    assert!(refusal(&one(7, 0, &[6], &[1], &[0; 24])).contains("expected 7 elements of F32, found 24 bytes"));
+    assert!(refusal(&one(5, 0, &[5], &[1], &[0; 24])).contains("expected 5 elements of F32"));
+    let missing = zip(&[("a/data.pkl", &pickle(6, 0, &[6], &[1])), ("a/data/1", &[0; 24])]);
+    assert!(refusal(&missing).contains(r#"storage "0": expected its bytes in the file, found none"#));
+}
+
+#[test]
+fn a_changed_byte_of_the_weights_fails_the_checksum() {
+    let mut bytes = one(6, 0, &[6], &[1], b"0123456789abcdefghijklmn");
+    let at = find(&bytes, b"0123456789");
+    bytes[at + 5] ^= 1;
+    assert!(refusal(&bytes).contains(r#"storage "0": expected checksum"#));
+}
+
+#[test]
+fn entries_that_overlap_or_lie_about_their_size_are_refused() {
+    let bytes = one(6, 0, &[6], &[1], &[0; 24]);
+    let first = find(&bytes, b"PK\x01\x02");
+    let second = first + 1 + find(&bytes[first + 1..], b"PK\x01\x02");
+
+    // The second record names the first entry's bytes under another name, then under the same.
+    let mut overlap = bytes.clone();
+    overlap[second + 42..second + 46].fill(0);
+    assert!(refusal(&overlap).contains("a local header that agrees"));
+    let twice = zip(&[("a/data.pkl", b"N."), ("a/data.pkl", b"N.")]);
+    assert!(refusal(&twice).contains(r#""a/data.pkl" twice"#));
+
+    // The first entry's size swallows the second.
+    let mut long = bytes.clone();
+    let size = (bytes.len() as u32 - 200).to_le_bytes();
+    long[first + 20..first + 24].copy_from_slice(&size);
+    assert!(refusal(&long).contains("bytes, its size"));
+    long[first + 24..first + 28].copy_from_slice(&size);
+    let text = refusal(&long);
+    assert!(text.contains("each its own bytes") || text.contains("at most"), "{text}");
+
+    let mut beyond = bytes.clone();
+    beyond[second + 20..second + 28].fill(0xf0);
+    assert!(refusal(&beyond).contains("expected at most 24 bytes"), "{}", refusal(&beyond));
+    let mut wide = bytes.clone();
+    wide[second + 20..second + 28].fill(0xff);
+    assert!(refusal(&wide).contains("a record of the central directory"));
+
+    let mut encrypted = bytes.clone();
+    encrypted[second + 8] = 1;
+    assert!(refusal(&encrypted).contains(r#"entry "a/data/0" is encrypted"#));
+    let mut fewer = bytes;
+    let end = find(&fewer, b"PK\x05\x06");
+    fewer[end + 10] = 1;
+    assert!(refusal(&fewer).contains("expected 1 entries"));
+}
+
+#[test]
+fn a_zip_that_is_no_checkpoint_is_described() {
+    assert!(refusal(&zip(&[("weights.npy", b"x")])).contains("0 entries named data.pkl"));
+    assert!(refusal(&zip(&[])).contains("0 entries"));
+    assert!(refusal(&zip(&[("a/data.pkl", b"N."), ("b/data.pkl", b"N.")])).contains("2 entries"));
+    let big = zip(&[("a/byteorder", b"big"), ("a/data.pkl", b"}.")]);
+    assert!(refusal(&big).contains("the byte order: expected little, found big"));
+    assert!(
+        refusal(&zip(&[("a/data.pkl", b"}.}.")])).contains("expected one pickle, found 2 bytes behind it")
+    );
+    assert!(refusal(&zip(&[("a/data.pkl", b"}.")])).contains("an empty dict"));
+}
+
+#[test]
+fn names_that_stand_twice_are_refused() {
+    let once = pickle(6, 0, &[6], &[1]);
+    // The pair of key and tensor again, set into the same dict.
+    let pair = &once[3..once.len() - 1];
+    let twice = [b"\x80\x02}", pair, pair, b"."].concat();
+    assert!(refusal(&zip(&[("a/data.pkl", &twice), ("a/data/0", &[0; 24])])).contains(r#""w" twice"#));
+}
+
+#[test]
+fn one_dict_under_many_keys_is_refused_before_it_is_walked() {
+    let keys = |n: u32, value: &[u8]| -> Vec<u8> {
+        (0..n).flat_map(|i| [b"J", &i.to_le_bytes()[..], value].concat()).collect()
+    };
+    let bomb = [b"\x80\x02}(N}q\0(", &keys(1000, b"N")[..], b"u", &keys(30_000, b"h\0"), b"u."].concat();
+    let text = refusal(&zip(&[("a/data.pkl", &bomb)]));
+    assert!(text.contains("values in a full walk"), "{text}");
+    let mut deep = vec![b')'];
+    deep.extend([0x85; 1000]);
+    deep.push(b'.');
+    assert!(refusal(&zip(&[("a/data.pkl", &deep)])).contains("levels of nesting"));
+}
+
+#[test]
+fn every_truncation_of_a_file_is_refused() {
+    for name in
+        ["types.zip.pt", "types.legacy.pth", "types.safetensors", "checkpoint.legacy.pth", "zip64.zip.pt"]
+    {
+        let file = fixture(name);
+        for length in 0..file.len() {
+            assert!(
+                read(&file[..length]).is_err(),
+                "{name} cut to {length} of {} bytes was read",
+                file.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_changed_byte_makes_a_reader_panic_or_hang() {
+    for name in
+        ["views.zip.pt", "views.legacy.pth", "types.safetensors", "python2.legacy.pth", "zip64.zip.pt"]
+    {
+        let file = fixture(name);
+        for at in 0..file.len() {
+            for flip in [0x01, 0x80, 0xff, 0x20, 0x04] {
+                let mut changed = file.clone();
+                changed[at] ^= flip;
+                if let Ok(state) = read(&changed) {
+                    for (_, tensor) in state.iter() {
+                        let _ = tensor.to_tensor();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_legacy_file_must_end_where_its_last_storage_ends() {
+    let mut file = fixture("views.legacy.pth");
+    file.push(0);
+    assert!(refusal(&file).contains("1 bytes behind it"));
+    let mut file = fixture("python2.legacy.pth");
+    let at = file.len() - 16;
+    file[at + 4] = 0xff;
+    assert!(
+        refusal(&file).contains("elements of 4 bytes, found 16 bytes left in the file"),
+        "{}",
+        refusal(&file)
+    );
+    // The same storage listed twice, and a storage that nobody uses.
+    let keys = find(&file, b"U\x0210U\x0211e.");
+    file[keys + 7] = b'0';
+    assert!(refusal(&file).contains("one place in the list"));
+    file[keys + 7] = b'7';
+    assert!(refusal(&file).contains(r#"storage "17""#));
+}
