@@ -140,7 +140,7 @@ fn what_is_no_state_dict_of_tensors_is_refused_in_words() {
         ("whole_module.zip.pt", "torch.save(model.state_dict()"),
         ("sparse.zip.pt", "names torch._utils._rebuild_sparse_tensor"),
         ("attack.zip.pt", "names posix.system"),
-        ("attack.legacy.pth", "GLOBAL at byte 298 names posix.system"),
+        ("attack.legacy.pth", "GLOBAL at byte 325 names posix.system"),
         ("compressed.zip.pt", r#"entry "views.zip/data.pkl" is compressed (method 8)"#),
     ] {
         let text = refusal(name);

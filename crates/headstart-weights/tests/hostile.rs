@@ -137,14 +137,15 @@ fn entries_that_overlap_or_lie_about_their_size_are_refused() {
     let twice = zip(&[("a/data.pkl", b"N."), ("a/data.pkl", b"N.")]);
     assert!(refusal(&twice).contains(r#""a/data.pkl" twice"#));
 
-    // The first entry's size swallows the second.
+    // The first entry's size reaches into the second.
+    let pickle = pickle(6, 0, &[6], &[1]).len() as u32;
     let mut long = bytes.clone();
-    let size = (bytes.len() as u32 - 200).to_le_bytes();
-    long[first + 20..first + 24].copy_from_slice(&size);
-    assert!(refusal(&long).contains("bytes, its size"));
-    long[first + 24..first + 28].copy_from_slice(&size);
-    let text = refusal(&long);
-    assert!(text.contains("each its own bytes") || text.contains("at most"), "{text}");
+    long[first + 20..first + 24].copy_from_slice(&(pickle + 20).to_le_bytes());
+    assert!(
+        refusal(&long).contains(&format!("expected {pickle} bytes, its size, found {} stored", pickle + 20))
+    );
+    long[first + 24..first + 28].copy_from_slice(&(pickle + 20).to_le_bytes());
+    assert!(refusal(&long).contains("the entries: expected each its own bytes"));
 
     let mut beyond = bytes.clone();
     beyond[second + 20..second + 28].fill(0xf0);

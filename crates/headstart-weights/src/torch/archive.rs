@@ -198,11 +198,11 @@ impl Archive<'_> {
         if method != 0 {
             return Err(not_stored(format!("compressed (method {method})")));
         }
-        let [stored, size, header] = self.wide_fields([24, 20, 42].map(u32_at), extra).ok_or_else(record)?;
+        let [size, stored, header] = Self::wide_fields([24, 20, 42].map(u32_at), extra).ok_or_else(record)?;
         let part = format!("entry {entry:?}");
         if stored != size {
-            let expected = format!("{stored} bytes, its size");
-            return Err(self.damaged(&part, &expected, format!("{size} stored")));
+            let expected = format!("{size} bytes, its size");
+            return Err(self.damaged(&part, &expected, format!("{stored} stored")));
         }
         let local = usize::try_from(header).ok().and_then(|start| {
             let local = self.bytes.get(start..directory.range.start)?.first_chunk::<30>()?;
@@ -230,7 +230,7 @@ impl Archive<'_> {
     }
 
     /// The fields of a central record that zip64 widens, in the order of its extra field: size, stored size, offset.
-    fn wide_fields(&self, narrow: [u32; 3], mut extra: &[u8]) -> Option<[u64; 3]> {
+    fn wide_fields(narrow: [u32; 3], mut extra: &[u8]) -> Option<[u64; 3]> {
         let mut wide: &[u8] = &[];
         while let Some((head, rest)) = extra.split_first_chunk::<4>() {
             let length = usize::from(u16::from_le_bytes([head[2], head[3]]));
