@@ -1,3 +1,43 @@
 //! Transfer learning on a folder of labelled images.
+//!
+//! [`train()`] does the main job: every image through a frozen, pre-trained network once (its features are cached),
+//! a linear head fitted on the features, an honest accuracy, one model file. [`Classifier`] answers with it.
+//! For loops of your own there are the graph ([`graph`]), its weights ([`models`]), the loss and the optimisers.
 
+pub mod artifact;
+mod backbone;
+mod cache;
+mod classifier;
+mod embed;
+mod error;
+mod evaluate;
+mod features;
+mod fit;
 pub mod head;
+pub mod loss;
+pub mod metrics;
+pub mod optim;
+mod recipe;
+mod session;
+mod skipped;
+mod train;
+
+pub use artifact::{Artifact, Manifest};
+pub use backbone::Backbone;
+pub use cache::{CacheInfo, FeatureCache, FeatureKey, cache_clear, cache_info};
+pub use classifier::{Classifier, Prediction, Ranked};
+pub use embed::{EmbedReport, embed};
+pub use error::Error;
+pub use evaluate::{EvalReport, evaluate};
+pub use features::{Features, extract};
+pub use fit::{Epoch, fit_epochs};
+pub use head::ClassWeights;
+pub use headstart_data as data;
+pub use headstart_graph as graph;
+pub use headstart_kernels::{Isa, Pool};
+pub use headstart_models as models;
+pub use headstart_tensor as tensor;
+pub use recipe::{ClassWeighting, EpochOptions, OptimizerKind, Solver, TrainOptions};
+pub use session::{Progress, Quiet, Session};
+pub use skipped::SkippedFile;
+pub use train::{TrainReport, train};

@@ -1,0 +1,327 @@
+//! One model file: the tensors of trunk and head, and a manifest with everything else, in safetensors.
+//!
+//! The manifest is JSON in the file's metadata under `headstart`, with its SHA-256 under `headstart.sha256`.
+//! Reading executes nothing. Golden inputs (`golden.images`, u8 `[n, h, w, 3]`) and their logits
+//! (`golden.logits`) are run at load: a model that answers differently here is refused.
+
+use crate::head::LinearHead;
+use crate::{Backbone, Error, TrainOptions};
+use headstart_data::Preprocess;
+use headstart_graph::{Freeze, Graph, Params, Trunk};
+use headstart_models::{Home, KeyMap, Pretrained, fingerprint, load, sha256_hex};
+use headstart_tensor::{Rng, Tensor};
+use headstart_weights::{DType, StateDict, StoredTensor, write_safetensors};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The version of model files this program writes, and the newest it reads.
+pub const VERSION: u32 = 1;
+
+const MANIFEST: &str = "headstart";
+const MANIFEST_SUM: &str = "headstart.sha256";
+const GOLDEN: usize = 4;
+/// Golden inputs are small: the networks take any size, and a load should not cost more than a prediction.
+const GOLDEN_SIDE: usize = 64;
+/// Relative distance of golden logits: instruction sets sum in other orders.
+const GOLDEN_TOLERANCE: f64 = 1e-3;
+
+/// Everything about a model but its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`VERSION`] of the program that wrote it.
+    pub version: u32,
+    /// The headstart that wrote it.
+    pub headstart: String,
+    /// Class names in the order of the logits.
+    pub labels: Vec<String>,
+    /// What images go through.
+    pub preprocess: Preprocess,
+    /// `arch.tag` of the backbone.
+    pub backbone: String,
+    /// The whole network.
+    pub graph: Graph,
+    /// The head's layer.
+    pub classifier: String,
+    /// SHA-256 of the trunk's weights.
+    pub trunk_sha256: String,
+    /// SHA-256 of all weights.
+    pub weights_sha256: String,
+    /// Whether the trunk's weights are left out.
+    pub slim: bool,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// SHA-256 over the training images' contents and labels.
+    pub data_sha256: String,
+    /// Training images.
+    pub train_images: usize,
+    /// What validation gave.
+    pub validation: Validation,
+}
+
+/// The settings that repeat a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The seed of split, folds, views and order.
+    pub seed: u64,
+    /// Views of each training image.
+    pub views: usize,
+    /// Share held out, where the data set none apart.
+    pub val_fraction: f64,
+    /// How the head was fitted.
+    pub solver: crate::Solver,
+    /// How much an image of each class counted.
+    pub class_weights: crate::ClassWeighting,
+    /// L2 strength of the head, where it was fitted to convergence.
+    pub l2: Option<f64>,
+}
+
+impl Recipe {
+    /// What `options` and the fit say.
+    pub(crate) fn of(options: &TrainOptions, l2: Option<f64>) -> Self {
+        Recipe {
+            seed: options.seed,
+            views: options.views,
+            val_fraction: options.val_fraction,
+            solver: options.solver.clone(),
+            class_weights: options.class_weights.clone(),
+            l2,
+        }
+    }
+}
+
+/// A validation result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// Images.
+    pub n: usize,
+    /// Share that was right.
+    pub accuracy: f64,
+    /// Its 95 % Wilson interval.
+    pub accuracy_ci95: [f64; 2],
+}
+
+/// A model as it is read or about to be written.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Everything but the tensors.
+    pub manifest: Manifest,
+    /// The frozen part.
+    pub backbone: Backbone,
+    /// The trained part, on features.
+    pub head: LinearHead,
+}
+
+impl Artifact {
+    /// Writes the model to `path`, whole or not at all; the same model gives the same bytes.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let m = &self.manifest;
+        let mut tensors: Vec<(String, StoredTensor)> = Vec::new();
+        if !m.slim {
+            for spec in self.backbone.trunk_graph().params() {
+                if let Some(value) = self.backbone.params.get(&spec.name) {
+                    tensors.push((spec.name, lossless(value)));
+                }
+            }
+        }
+        tensors.push((format!("{}.weight", m.classifier), StoredTensor::from_tensor(&self.head.weight)));
+        tensors.push((format!("{}.bias", m.classifier), StoredTensor::from_tensor(&self.head.bias)));
+        let (pixels, side) = golden_images(&m.preprocess);
+        let logits = golden_logits(&self.backbone, &self.head, &pixels, side)?;
+        if let Some(images) = StoredTensor::new(DType::U8, [GOLDEN, side, side, 3], pixels) {
+            tensors.push(("golden.images".into(), images));
+        }
+        tensors.push(("golden.logits".into(), StoredTensor::from_tensor(&logits)));
+        let damaged = |e: serde_json::Error| Error::Model { path: path.to_owned(), detail: e.to_string() };
+        let text = serde_json::to_string(m).map_err(damaged)?;
+        let sum = sha256_hex(text.as_bytes());
+        let metadata = BTreeMap::from([(MANIFEST.to_owned(), text), (MANIFEST_SUM.to_owned(), sum)]);
+        let tensors: Vec<(&str, &StoredTensor)> =
+            tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+        Ok(write_safetensors(path, &tensors, &metadata)?)
+    }
+
+    /// Reads a model and checks all of it: hashes, shapes, and that golden inputs give their outputs.
+    ///
+    /// # Errors
+    /// Where the file is no model, damaged, newer than this program, or a slim one whose backbone is not here.
+    pub fn load(path: &Path, home: &Home) -> Result<Artifact, Error> {
+        Self::from_dict(&StateDict::open(path)?, path, home)
+    }
+
+    /// As [`Artifact::load`], from bytes in memory; `path` stands for them in messages.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`].
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path, home: &Home) -> Result<Artifact, Error> {
+        Self::from_dict(&StateDict::from_bytes(bytes, path)?, path, home)
+    }
+
+    fn from_dict(dict: &StateDict, path: &Path, home: &Home) -> Result<Artifact, Error> {
+        let bad = |detail: String| Error::Model { path: path.to_owned(), detail };
+        let m = manifest(dict, path)?;
+        m.preprocess.check()?;
+        if m.labels.len() < 2 || m.graph.output().dims() != [m.labels.len()] {
+            return Err(bad(format!(
+                "{} labels for an output of shape {}",
+                m.labels.len(),
+                m.graph.output()
+            )));
+        }
+        if m.graph.input().dims() != [m.preprocess.crop, m.preprocess.crop, 3] {
+            return Err(bad(format!(
+                "images of {0}x{0} pixels for an input of {1}",
+                m.preprocess.crop,
+                m.graph.input()
+            )));
+        }
+        let (mut params, report) = load(&m.graph, dict, KeyMap::Native)?;
+        let head = |name: &String| name.starts_with(&format!("{}.", m.classifier));
+        let absent = report.missing.iter().filter(|name| head(name) || !m.slim).count();
+        if absent > 0 || !report.mismatched.is_empty() {
+            return Err(bad(report.to_string()));
+        }
+        if m.slim {
+            let (backbone, _, _) = Backbone::of(Pretrained::open(&m.backbone, home)?)?;
+            for (name, value) in backbone.params.iter() {
+                params.insert(name, value.clone());
+            }
+        }
+        if fingerprint(&m.graph, &params) != m.weights_sha256 {
+            let detail = if m.slim {
+                format!("it was trained on other weights of {} than those of this machine", m.backbone)
+            } else {
+                "its weights are not those it was saved with: copy the file again".to_owned()
+            };
+            return Err(bad(detail));
+        }
+        let mut take = |part: &str| params.remove(&format!("{}.{part}", m.classifier)).unwrap_or_default();
+        let head = LinearHead::new(take("weight"), take("bias"))?;
+        let backbone = Backbone::new(
+            m.graph.clone(),
+            m.classifier.clone(),
+            params,
+            m.preprocess.clone(),
+            m.backbone.clone(),
+        )?;
+        if backbone.dim() != head.weight.row_len() {
+            return Err(bad(format!("`{}` is not the last layer", m.classifier)));
+        }
+        let model = Artifact { manifest: m, backbone, head };
+        model.check_golden(dict, path)?;
+        Ok(model)
+    }
+
+    fn check_golden(&self, dict: &StateDict, path: &Path) -> Result<(), Error> {
+        let bad = |detail: &str| Error::Model { path: path.to_owned(), detail: detail.to_owned() };
+        let (images, expected) = match (dict.get("golden.images"), dict.get("golden.logits")) {
+            (Some(images), Some(logits)) => (images, logits.to_tensor()?),
+            _ => return Err(bad("it has no golden inputs to check its answers with")),
+        };
+        let side = match images.shape().dims() {
+            [n, h, w, 3] if *n == GOLDEN && h == w && *h <= 64 && images.dtype() == DType::U8 => *h,
+            _ => return Err(bad("its golden inputs are not small u8 images")),
+        };
+        let found = golden_logits(&self.backbone, &self.head, images.bytes(), side)?;
+        let square = |v: f64| v * v;
+        let apart: f64 = found
+            .data()
+            .iter()
+            .zip(expected.data())
+            .map(|(&a, &b)| square(f64::from(a) - f64::from(b)))
+            .sum();
+        let norm: f64 = expected.data().iter().map(|&b| square(f64::from(b))).sum();
+        if expected.shape() == found.shape() && apart.sqrt() <= GOLDEN_TOLERANCE * norm.sqrt() {
+            Ok(())
+        } else {
+            Err(bad(
+                "its golden inputs give other outputs here than where it was made: do not trust its answers",
+            ))
+        }
+    }
+}
+
+/// The manifest of an open file.
+fn manifest(dict: &StateDict, path: &Path) -> Result<Manifest, Error> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let bad = |detail: String| Error::Model { path: path.to_owned(), detail };
+    let text = dict.metadata().get(MANIFEST).ok_or_else(|| {
+        bad("it has no manifest of headstart; `headstart models import` takes weight files".to_owned())
+    })?;
+    let damaged =
+        |e: serde_json::Error| bad(format!("its manifest cannot be read ({e}): copy the file again"));
+    if dict.metadata().get(MANIFEST_SUM).map(String::as_str) != Some(&sha256_hex(text.as_bytes())) {
+        return Err(bad("its manifest is not what was saved: copy the file again".to_owned()));
+    }
+    let version = serde_json::from_str::<Version>(text).map_err(damaged)?.version;
+    if version > VERSION {
+        return Err(Error::NewerModel { path: path.to_owned(), found: version, known: VERSION });
+    }
+    serde_json::from_str(text).map_err(damaged)
+}
+
+/// f16 where that loses nothing, else f32.
+fn lossless(value: &Tensor) -> StoredTensor {
+    let exact = StoredTensor::from_tensor_half(value).ok();
+    let exact = exact.filter(|half| half.to_tensor().is_ok_and(|back| back == *value));
+    exact.unwrap_or_else(|| StoredTensor::from_tensor(value))
+}
+
+/// Seeded pictures of soft waves and noise: no image of the user's goes into the file.
+fn golden_images(preprocess: &Preprocess) -> (Vec<u8>, usize) {
+    let side = preprocess.crop.min(GOLDEN_SIDE);
+    let mut rng = Rng::named(0, "golden images");
+    let mut pixels = Vec::with_capacity(GOLDEN * side * side * 3);
+    for _ in 0..GOLDEN {
+        let waves: [[f64; 3]; 3] = std::array::from_fn(|_| std::array::from_fn(|_| rng.range(0.02, 0.4)));
+        for y in 0..side {
+            for x in 0..side {
+                for wave in waves {
+                    let value =
+                        (y as f64 * wave[0]).sin() + (x as f64 * wave[1]).cos() + rng.range(-0.5, 0.5);
+                    pixels.push((127.5 + 50.0 * value).clamp(0.0, 255.0) as u8);
+                }
+            }
+        }
+    }
+    (pixels, side)
+}
+
+fn golden_logits(
+    backbone: &Backbone,
+    head: &LinearHead,
+    pixels: &[u8],
+    side: usize,
+) -> Result<Tensor, Error> {
+    let graph = backbone.graph.with_input([side, side, 3])?;
+    let trunk = graph.split(&Freeze::everything().unfreeze(&graph, &backbone.classifier)?)?.trunk;
+    let (p, mut images) = (&backbone.preprocess, Tensor::zeros([GOLDEN, side, side, 3]));
+    for (i, (value, &pixel)) in images.data_mut().iter_mut().zip(pixels).enumerate() {
+        *value = (f32::from(pixel) / 255.0 - p.mean[i % 3]) / p.std[i % 3];
+    }
+    let pool = headstart_kernels::Pool::new(1);
+    let features = Trunk::compile(&trunk, &backbone.params)?.run(&pool, &images)?;
+    Ok(head.logits(&pool, &features)?)
+}
+
+/// The fingerprint of a trunk and a head together.
+pub(crate) fn whole_fingerprint(
+    graph: &Graph,
+    classifier: &str,
+    trunk: &Params,
+    head: &LinearHead,
+) -> String {
+    let mut params = trunk.clone();
+    params.insert(format!("{classifier}.weight"), head.weight.clone());
+    params.insert(format!("{classifier}.bias"), head.bias.clone());
+    fingerprint(graph, &params)
+}

@@ -1,0 +1,133 @@
+//! Something that answers with labels: a model file, or a published network with its own ImageNet classifier.
+
+use crate::head::LinearHead;
+use crate::{Artifact, Backbone, Error, Features, Session, extract};
+use headstart_data::{Picture, Skipped};
+use headstart_models::{Home, IMAGENET_1K, Pretrained};
+use headstart_tensor::Tensor;
+use serde::Serialize;
+use std::path::Path;
+
+/// A backbone, a head, and the names of its classes.
+#[derive(Debug)]
+pub struct Classifier {
+    /// The frozen part.
+    pub backbone: Backbone,
+    /// The head, on features.
+    pub head: LinearHead,
+    labels: Vec<String>,
+    published: bool,
+}
+
+/// The answer for one image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The image.
+    pub path: String,
+    /// The most probable class.
+    pub label: String,
+    /// Its probability.
+    pub probability: f64,
+    /// Its number among the published classes; absent for a model file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+    /// The most probable classes, best first.
+    pub top: Vec<Ranked>,
+}
+
+/// A class and its probability.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ranked {
+    /// The class.
+    pub label: String,
+    /// Its probability.
+    pub probability: f64,
+}
+
+impl Classifier {
+    /// Opens a model file, or the network of that registry name with the weights of this machine.
+    ///
+    /// # Errors
+    /// Where neither is there, or the file is damaged.
+    pub fn open(model: &str, home: &Home) -> Result<Classifier, Error> {
+        let path = Path::new(model);
+        if path.is_file() || path.extension().is_some_and(|e| e == "safetensors") {
+            let artifact = Artifact::load(path, home)?;
+            let (backbone, head) = (artifact.backbone, artifact.head);
+            return Ok(Classifier { backbone, head, labels: artifact.manifest.labels, published: false });
+        }
+        let (backbone, weight, bias) = Backbone::of(Pretrained::open(model, home)?)?;
+        let head = LinearHead::new(weight, bias)?;
+        let labels = IMAGENET_1K.map(str::to_owned).to_vec();
+        Ok(Classifier { backbone, head, labels, published: true })
+    }
+
+    /// Class names in the order of the logits.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Answers for `pictures` in order, `top` classes each (at least one). `each` gets every answer, or why an
+    /// image has none, and says whether to go on.
+    ///
+    /// # Errors
+    /// Where the run was interrupted, or the features do not fit the head.
+    pub fn predict(
+        &self,
+        session: &Session,
+        pictures: &[Picture],
+        top: usize,
+        each: &mut dyn FnMut(Result<Prediction, Skipped>) -> bool,
+    ) -> Result<(), Error> {
+        for chunk in pictures.chunks(4 * session.pool.threads()) {
+            session.check()?;
+            let features = session.pool.map(chunk.len(), |i| {
+                let mut input = vec![0.0; self.backbone.preprocess.values()];
+                let image = chunk[i].decode()?;
+                self.backbone.preprocess.apply(&image, headstart_data::View::Center, &mut input);
+                let mut features = vec![0.0; self.backbone.dim()];
+                self.backbone.trunk().run_one(&input, &mut features);
+                Ok::<_, headstart_data::ImageError>(features)
+            });
+            for (picture, features) in chunk.iter().zip(features) {
+                let answer = match features {
+                    Err(error) => Err(Skipped { path: picture.path().to_owned(), reason: error.into() }),
+                    Ok(features) => {
+                        let features = Tensor::from_fn([1, features.len()], |i| features[i]);
+                        let logits = self.head.logits(session.pool, &features)?;
+                        Ok(self.answer(picture.path(), logits.row(0), top))
+                    }
+                };
+                if !each(answer) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, path: &str, logits: &[f32], top: usize) -> Prediction {
+        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exps: Vec<f64> = logits.iter().map(|&l| f64::from(l - most).exp()).collect();
+        let sum: f64 = exps.iter().sum();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        let ranked = |&i: &usize| Ranked { label: self.labels[i].clone(), probability: exps[i] / sum };
+        let best = order.first().copied().unwrap_or(0);
+        Prediction {
+            path: path.to_owned(),
+            label: self.labels[best].clone(),
+            probability: exps[best] / sum,
+            index: self.published.then_some(best),
+            top: order.iter().take(top.max(1)).map(ranked).collect(),
+        }
+    }
+
+    /// The features of `pictures`, centre view, through the cache.
+    ///
+    /// # Errors
+    /// As [`extract`].
+    pub fn features(&self, session: &Session, pictures: &[&Picture], what: &str) -> Result<Features, Error> {
+        extract(session, &self.backbone, pictures, 1, 0, what)
+    }
+}

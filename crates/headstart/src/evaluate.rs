@@ -1,0 +1,44 @@
+//! How good a classifier is on labelled data.
+
+use crate::metrics::Evaluation;
+use crate::{Classifier, Error, Session, SkippedFile};
+use headstart_data::{Dataset, Item, OpenOptions, Picture};
+use serde::Serialize;
+use std::path::Path;
+
+/// What `eval` reports.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvalReport {
+    /// The measures.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+    /// The part of the data that was used: `test`, `val` or `train` (all of a plain folder).
+    pub split: &'static str,
+    /// What was left out, and why.
+    pub skipped: Vec<SkippedFile>,
+}
+
+/// Measures `classifier` on the held-out part of the data at `path` (`test`, else `val`, else all of it).
+///
+/// # Errors
+/// Where the data cannot be opened or has labels the classifier lacks, or nothing of it can be read.
+pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Result<EvalReport, Error> {
+    let options = OpenOptions { classes: Some(classifier.labels().to_vec()), ..OpenOptions::default() };
+    let data = Dataset::open(path, &options)?;
+    let (split, items) = data.held_out();
+    let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
+    let features = classifier.features(session, &pictures, "features")?;
+    if features.kept.is_empty() {
+        return Err(Error::NothingReadable { what: split.to_owned() });
+    }
+    let targets = labels(items, &features.kept);
+    let logits = classifier.head.logits(session.pool, &features.values)?;
+    let evaluation = Evaluation::new(&logits, &targets, classifier.labels());
+    let skipped = data.skipped.iter().chain(&features.skipped).map(SkippedFile::from).collect();
+    Ok(EvalReport { evaluation, split, skipped })
+}
+
+/// The labels of the items at `kept`.
+pub(crate) fn labels(items: &[Item], kept: &[usize]) -> Vec<usize> {
+    kept.iter().map(|&i| items[i].label).collect()
+}

@@ -1,0 +1,149 @@
+//! Feature extraction: every image through the frozen trunk once, from the cache where it was before.
+
+use crate::{Backbone, Error, FeatureCache, Session};
+use headstart_data::{ImageError, Picture, Skipped, View};
+use headstart_tensor::{Rng, Tensor};
+use sha2::{Digest, Sha256};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Images handed to the workers in one go.
+const CHUNK: usize = 64;
+
+/// Features of many images.
+#[derive(Debug)]
+pub struct Features {
+    /// `[rows, dim]`: `views` rows for every image that could be read, one after the other.
+    pub values: Tensor,
+    /// The images that could be read, as positions in what was given.
+    pub kept: Vec<usize>,
+    /// SHA-256 of the content of each image that could be read.
+    pub hashes: Vec<[u8; 32]>,
+    /// The others, with the reason.
+    pub skipped: Vec<Skipped>,
+    /// Rows that went through the network now.
+    pub computed: usize,
+    /// Rows that were in the cache.
+    pub cached: usize,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// The views of an image: its centre, then `views - 1` that are drawn from `seed` and the image's content.
+fn views(hash: &[u8; 32], views: usize, seed: u64) -> Vec<View> {
+    let name: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+    let random = (1..views)
+        .map(|v| View::Random { seed: Rng::named(seed, &format!("view {v} of {name}")).next_u64() });
+    std::iter::once(View::Center).chain(random).collect()
+}
+
+struct Row {
+    hash: [u8; 32],
+    /// For every view its key and, where it was not in the cache, its features.
+    views: Vec<([u8; 32], Option<Vec<f32>>)>,
+}
+
+/// Computes, or takes from the cache, the features of `pictures` in `views_each` views.
+///
+/// # Errors
+/// Where the cache cannot be used or the run was interrupted: then everything computed is in the cache.
+pub fn extract(
+    session: &Session,
+    backbone: &Backbone,
+    pictures: &[&Picture],
+    views_each: usize,
+    seed: u64,
+    what: &str,
+) -> Result<Features, Error> {
+    let started = Instant::now();
+    let dim = backbone.dim();
+    let mut cache = FeatureCache::open(session.home, &backbone.space(), dim, session.progress)?;
+    let mut found = Features {
+        values: Tensor::default(),
+        kept: Vec::new(),
+        hashes: Vec::new(),
+        skipped: Vec::new(),
+        computed: 0,
+        cached: 0,
+        seconds: 0.0,
+    };
+    let mut values = Vec::with_capacity(pictures.len() * views_each * dim);
+    session.progress.start(what, pictures.len());
+    let mut all = || -> Result<(), Error> {
+        for (chunk, some) in pictures.chunks(CHUNK).enumerate() {
+            let rows = session.pool.map(some.len(), |i| {
+                let stopped = session.interrupt.load(Ordering::Relaxed);
+                let row = (!stopped).then(|| one(backbone, &cache, some[i], views_each, seed));
+                session.progress.advance(1);
+                row
+            });
+            for (i, row) in rows.into_iter().enumerate() {
+                match row {
+                    None => {}
+                    Some(Err(error)) => {
+                        found.skipped.push(Skipped { path: some[i].path().to_owned(), reason: error.into() });
+                    }
+                    Some(Ok(row)) => {
+                        found.kept.push(chunk * CHUNK + i);
+                        found.hashes.push(row.hash);
+                        for (key, fresh) in row.views {
+                            found.computed += usize::from(fresh.is_some());
+                            found.cached += usize::from(fresh.is_none());
+                            if let Some(features) = fresh {
+                                cache.insert(key, features)?;
+                            }
+                            values.extend_from_slice(cache.get(&key).unwrap_or_default());
+                        }
+                    }
+                }
+            }
+            if session.check().is_err() {
+                break;
+            }
+        }
+        cache.flush()
+    };
+    let done = all();
+    session.progress.finish();
+    done?;
+    session.check()?;
+    let rows = found.kept.len() * views_each;
+    found.values = Tensor::from_fn([rows, dim], |i| values[i]);
+    found.seconds = started.elapsed().as_secs_f64();
+    Ok(found)
+}
+
+fn one(
+    backbone: &Backbone,
+    cache: &FeatureCache,
+    picture: &Picture,
+    views_each: usize,
+    seed: u64,
+) -> Result<Row, ImageError> {
+    let bytes = picture.bytes()?;
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
+    let mut image = None;
+    let mut row = Row { hash, views: Vec::with_capacity(views_each) };
+    for view in views(&hash, views_each, seed) {
+        let mut hasher = Sha256::new();
+        hasher.update(hash);
+        if let View::Random { seed } = view {
+            hasher.update(seed.to_le_bytes());
+        }
+        let key: [u8; 32] = hasher.finalize().into();
+        if cache.get(&key).is_some() {
+            row.views.push((key, None));
+            continue;
+        }
+        let image = match &image {
+            Some(image) => image,
+            None => image.insert(picture.decode_bytes(&bytes)?),
+        };
+        let mut input = vec![0.0; backbone.preprocess.values()];
+        backbone.preprocess.apply(image, view, &mut input);
+        let mut features = vec![0.0; backbone.dim()];
+        backbone.trunk().run_one(&input, &mut features);
+        row.views.push((key, Some(features)));
+    }
+    Ok(row)
+}

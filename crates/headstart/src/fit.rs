@@ -1,0 +1,85 @@
+//! The lesson's way of fitting a head: epochs of mini-batches over cached features.
+
+use crate::head::LinearHead;
+use crate::loss::cross_entropy;
+use crate::optim::{AdamW, Optimizer, Sgd};
+use crate::{EpochOptions, Error, OptimizerKind, Session};
+use headstart_graph::{Freeze, GraphBuilder, Params, backward, forward};
+use headstart_tensor::{Rng, Tensor};
+use serde::Serialize;
+
+/// An epoch's result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean cross-entropy over the epoch's images, each before the step it was part of.
+    pub train_loss: f64,
+}
+
+/// Fits a linear head to `features` `[n, d]` by mini-batches in a seeded random order; an incomplete last batch
+/// is used too. Weights start uniform in +-1/sqrt(d), as PyTorch's linear layer does.
+///
+/// # Errors
+/// Where the loss is no number any more, or the run was interrupted.
+pub fn fit_epochs(
+    session: &Session,
+    options: &EpochOptions,
+    features: &Tensor,
+    targets: &[usize],
+    class_weights: Option<&[f32]>,
+    classes: usize,
+    seed: u64,
+) -> Result<(LinearHead, Vec<Epoch>), Error> {
+    let d = features.row_len();
+    let mut builder = GraphBuilder::new([d]);
+    let input = builder.input();
+    builder.linear("head", input, classes)?;
+    let graph = builder.finish();
+    let freeze = Freeze::everything().unfreeze(&graph, "head")?;
+    let mut rng = Rng::named(seed, "head");
+    let bound = 1.0 / (d as f64).sqrt();
+    let mut params = Params::new();
+    for spec in graph.params() {
+        params.insert(spec.name, Tensor::from_fn(spec.shape, |_| rng.range(-bound, bound) as f32));
+    }
+    let mut optimizer = match options.optimizer {
+        OptimizerKind::Sgd => Optimizer::from(Sgd {
+            momentum: options.momentum,
+            weight_decay: options.weight_decay,
+            ..Sgd::default()
+        }),
+        OptimizerKind::Adamw => {
+            Optimizer::from(AdamW { weight_decay: options.weight_decay, ..AdamW::default() })
+        }
+    };
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    let mut epochs = Vec::new();
+    for epoch in 1..=options.epochs {
+        Rng::named(seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+        let mut total = 0.0;
+        for batch in order.chunks(options.batch_size) {
+            session.check()?;
+            let x = Tensor::from_fn([batch.len(), d], |i| features.row(batch[i / d])[i % d]);
+            let y: Vec<usize> = batch.iter().map(|&i| targets[i]).collect();
+            let activations = forward(&graph, &params, x, session.pool)?;
+            let (loss, gradient) = cross_entropy(activations.output(), &y, class_weights);
+            if !loss.is_finite() {
+                return Err(Error::Diverged { epoch, loss, lr: options.lr });
+            }
+            total += f64::from(loss) * batch.len() as f64;
+            let gradients = backward(&graph, &params, &activations, gradient, &freeze, session.pool)?;
+            optimizer.begin_step();
+            for (name, gradient) in &gradients {
+                if let Some(param) = params.get_mut(name) {
+                    optimizer.step(name, param.data_mut(), gradient.data(), options.lr);
+                }
+            }
+        }
+        let train_loss = total / targets.len().max(1) as f64;
+        session.progress.note(&format!("epoch {epoch}/{}: loss {train_loss:.4}", options.epochs));
+        epochs.push(Epoch { epoch, train_loss });
+    }
+    let mut take = |name: &str| params.remove(name).unwrap_or_default();
+    Ok((LinearHead::new(take("head.weight"), take("head.bias"))?, epochs))
+}
