@@ -8,13 +8,19 @@
 //!
 //! No threads live here: a [`Picture`] is `Send`, and whoever wants its pixels decodes it.
 
+mod cifar;
 mod dataset;
 mod error;
+mod folder;
 pub mod image;
+mod listing;
+mod nearest;
 mod picture;
 mod skipped;
 pub mod split;
+mod table;
 mod transform;
+mod walk;
 
 pub use dataset::{Dataset, OpenOptions, open_unlabelled};
 pub use error::DataError;

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +42,9 @@ const SIDE: usize = 32;
 /// Bytes of a CIFAR image.
 pub(crate) const PLANES: usize = 3 * SIDE * SIDE;
 
+/// Larger than an uncompressed image of the most pixels that are read, in 16-bit RGBA.
+const MAX_FILE: u64 = 1 << 30;
+
 impl Picture {
     /// The image in `file`, called `path` towards people.
     pub fn from_file(path: impl Into<String>, file: impl Into<PathBuf>) -> Self {
@@ -74,13 +79,10 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Io`] where the file cannot be read.
+    /// [`ImageError::Io`] where the file cannot be read, [`ImageError::FileTooLarge`] above 1 GiB.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, ImageError> {
         match &self.source {
-            Source::File(file) => match std::fs::read(file) {
-                Ok(bytes) => Ok(Cow::Owned(bytes)),
-                Err(error) => Err(ImageError::Io { detail: error.to_string() }),
-            },
+            Source::File(file) => read(file).map(Cow::Owned),
             Source::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
             Source::Planes { batch, offset } => {
                 Ok(Cow::Borrowed(batch.get(*offset..offset + PLANES).unwrap_or_default()))
@@ -112,6 +114,18 @@ impl Picture {
         let pixels = (0..SIDE * SIDE).flat_map(|i| [0, 1, 2].map(|c| bytes[c * SIDE * SIDE + i])).collect();
         Ok(RgbImage { width: SIDE, height: SIDE, pixels })
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, ImageError> {
+    let unreadable = |error: std::io::Error| ImageError::Io { detail: error.to_string() };
+    let opened = File::open(file).map_err(unreadable)?;
+    let bytes = opened.metadata().map_err(unreadable)?.len();
+    if bytes > MAX_FILE {
+        return Err(ImageError::FileTooLarge { bytes });
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    opened.take(MAX_FILE).read_to_end(&mut content).map_err(unreadable)?;
+    Ok(content)
 }
 
 impl fmt::Debug for Picture {

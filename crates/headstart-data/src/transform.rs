@@ -204,3 +204,112 @@ fn power_of_four_thirds(x: f64) -> f64 {
     let x = x * LN_FOUR_THIRDS;
     (1..=16).rev().fold(1.0, |sum, n| 1.0 + x / f64::from(n) * sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use headstart_tensor::Rng;
+
+    use super::{Interpolation, Preprocess, View, center_crop, power_of_four_thirds, random_part};
+    use crate::RgbImage;
+
+    fn preprocess() -> Preprocess {
+        let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        Preprocess { resize: 32, crop: 28, interpolation: Interpolation::Bicubic, mean, std }
+    }
+
+    fn noise(width: usize, height: usize) -> RgbImage {
+        let mut rng = Rng::new(3);
+        let pixels = (0..width * height * 3).map(|_| rng.next_u64() as u8).collect();
+        RgbImage { width, height, pixels }
+    }
+
+    #[test]
+    fn a_view_depends_on_its_seed_alone() {
+        let (preprocess, image) = (preprocess(), noise(50, 40));
+        let view = |seed| preprocess.pixels(&image, View::Random { seed });
+        assert_eq!(view(1), view(1));
+        assert_ne!(view(1), view(2));
+        assert_eq!((view(1).width, view(1).height, view(1).pixels.len()), (28, 28, 28 * 28 * 3));
+    }
+
+    #[test]
+    fn half_the_views_are_mirrored() {
+        // Dark on the left and bright on the right, whatever the crop.
+        let row = (0..64u8).flat_map(|x| [x * 4; 3]);
+        let image = RgbImage { width: 64, height: 64, pixels: row.cycle().take(64 * 64 * 3).collect() };
+        let mirrored = |seed| {
+            let pixels = preprocess().pixels(&image, View::Random { seed }).pixels;
+            pixels[0] > pixels[27 * 3]
+        };
+        let count = (0..400).filter(|&seed| mirrored(seed)).count();
+        assert!((160..240).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn random_parts_have_the_areas_and_shapes_of_random_resized_crop() {
+        let mut rng = Rng::new(1);
+        let (mut areas, mut upright) = (0.0, 0);
+        for _ in 0..2000 {
+            let part = random_part(&mut rng, 300, 300);
+            assert!(part.left + part.width <= 300 && part.top + part.height <= 300);
+            let area = (part.width * part.height) as f64 / 90_000.0;
+            let ratio = part.width as f64 / part.height as f64;
+            assert!((0.49..=1.0).contains(&area) && (0.74..1.35).contains(&ratio), "{area} {ratio}");
+            areas += area / 2000.0;
+            upright += usize::from(part.width < part.height);
+        }
+        // Parts that do not fit are drawn again, so the mean lies below that of 0.5 to 1.
+        assert!((0.66..0.74).contains(&areas) && (850..1150).contains(&upright), "{areas} {upright}");
+        let strip = random_part(&mut rng, 1000, 10);
+        assert_eq!((strip.width, strip.height, strip.left), (13, 10, 493));
+    }
+
+    #[test]
+    fn the_crop_is_rounded_as_python_rounds() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 7].map(|spare| center_crop(10 + spare, 10).0), [0, 0, 1, 2, 2, 2, 4]);
+        assert_eq!(center_crop(7, 10), (0, 1));
+    }
+
+    #[test]
+    fn the_series_is_the_power() {
+        for i in -10..=10 {
+            let x = f64::from(i) / 10.0;
+            assert!((power_of_four_thirds(x) - (4.0f64 / 3.0).powf(x)).abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn sizes_of_one_pixel_and_extreme_shapes_are_no_trouble() {
+        for (width, height) in [(1, 1), (1, 5000), (5000, 1), (3, 2)] {
+            for view in [View::Center, View::Random { seed: 1 }] {
+                let mut out = vec![0.0; preprocess().values()];
+                preprocess().apply(&noise(width, height), view, &mut out);
+                assert!(out.iter().all(|v| v.is_finite()));
+            }
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_and_unknown_fields_are_refused_in_words() {
+        let message = |p: Preprocess| p.check().unwrap_err().to_string();
+        assert!(preprocess().check().is_ok());
+        assert_eq!(
+            message(Preprocess { resize: 0, ..preprocess() }),
+            "preprocessing: resize must be 1 to 8192 pixels, not 0"
+        );
+        assert_eq!(
+            message(Preprocess { std: [0.2, 0.0, 0.2], ..preprocess() }),
+            "preprocessing: std must be finite and above 0, not 0"
+        );
+        assert_eq!(
+            message(Preprocess { mean: [f32::NAN, 0.0, 0.0], ..preprocess() }),
+            "preprocessing: mean must be finite, not NaN"
+        );
+        let json = serde_json::to_string(&preprocess()).unwrap();
+        assert!(json.contains("\"interpolation\":\"bicubic\""), "{json}");
+        assert_eq!(serde_json::from_str::<Preprocess>(&json).unwrap(), preprocess());
+        let unknown = json.replace("\"crop\"", "\"crops\"");
+        let error = serde_json::from_str::<Preprocess>(&unknown).unwrap_err().to_string();
+        assert!(error.contains("unknown field `crops`"), "{error}");
+    }
+}
