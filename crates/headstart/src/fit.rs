@@ -2,7 +2,7 @@
 
 use crate::head::LinearHead;
 use crate::loss::cross_entropy;
-use crate::optim::{AdamW, Optimizer, Sgd};
+use crate::optim::{Optimizer, Rule};
 use crate::{EpochOptions, Error, OptimizerKind, Session};
 use headstart_graph::{Freeze, GraphBuilder, Params, backward, forward};
 use headstart_tensor::{Rng, Tensor};
@@ -43,16 +43,15 @@ pub fn fit_epochs(
     for spec in graph.params() {
         params.insert(spec.name, Tensor::from_fn(spec.shape, |_| rng.range(-bound, bound) as f32));
     }
-    let mut optimizer = match options.optimizer {
-        OptimizerKind::Sgd => Optimizer::from(Sgd {
-            momentum: options.momentum,
-            weight_decay: options.weight_decay,
-            ..Sgd::default()
-        }),
+    let rule = match options.optimizer {
+        OptimizerKind::Sgd => {
+            Rule::Sgd { momentum: options.momentum, nesterov: false, weight_decay: options.weight_decay }
+        }
         OptimizerKind::Adamw => {
-            Optimizer::from(AdamW { weight_decay: options.weight_decay, ..AdamW::default() })
+            Rule::AdamW { betas: [0.9, 0.999], eps: 1e-8, weight_decay: options.weight_decay }
         }
     };
+    let mut optimizer = Optimizer::new(rule)?;
     let mut order: Vec<usize> = (0..targets.len()).collect();
     let mut epochs = Vec::new();
     for epoch in 1..=options.epochs {
@@ -63,16 +62,15 @@ pub fn fit_epochs(
             let x = Tensor::from_fn([batch.len(), d], |i| features.row(batch[i / d])[i % d]);
             let y: Vec<usize> = batch.iter().map(|&i| targets[i]).collect();
             let activations = forward(&graph, &params, x, session.pool)?;
-            let (loss, gradient) = cross_entropy(activations.output(), &y, class_weights);
+            let (loss, gradient) = cross_entropy(activations.output(), &y, class_weights)?;
             if !loss.is_finite() {
                 return Err(Error::Diverged { epoch, loss, lr: options.lr });
             }
             total += f64::from(loss) * batch.len() as f64;
             let gradients = backward(&graph, &params, &activations, gradient, &freeze, session.pool)?;
-            optimizer.begin_step();
             for (name, gradient) in &gradients {
                 if let Some(param) = params.get_mut(name) {
-                    optimizer.step(name, param.data_mut(), gradient.data(), options.lr);
+                    optimizer.step(name, param.data_mut(), gradient.data(), options.lr)?;
                 }
             }
         }

@@ -1,91 +1,274 @@
-//! Optimisers, by PyTorch's update rules.
+//! Optimizers: how a parameter moves against its gradient. PyTorch's update rules.
+//!
+//! A step is one named parameter at a time: which parameters move, and how fast each, is the caller's business.
 
 use std::collections::BTreeMap;
 
-/// Stochastic gradient descent with momentum (dampening 0): `g += weight_decay p; b = momentum b + g; p -= lr b`.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Sgd {
-    /// Share of the last step that is kept, 0 to below 1.
-    pub momentum: f64,
-    /// Added to the gradient, times the parameter.
-    pub weight_decay: f64,
+use serde::{Deserialize, Serialize};
+
+use crate::head::HeadError;
+
+/// An update rule and its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// Stochastic gradient descent (`torch.optim.SGD`, dampening 0).
+    Sgd {
+        /// Share of the last direction that is kept, from 0 to below 1.
+        momentum: f64,
+        /// Look ahead along the momentum (Sutskever et al. 2013); needs `momentum` above 0.
+        nesterov: bool,
+        /// Added to the gradient, times the parameter; from 0.
+        weight_decay: f64,
+    },
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019; `torch.optim.AdamW`).
+    AdamW {
+        /// Memories of the gradient's mean and of its square's, each from 0 to below 1.
+        betas: [f64; 2],
+        /// Added to the square root of the second memory, above 0.
+        eps: f64,
+        /// Share of the parameter, times the learning rate, that is taken off a step; from 0.
+        weight_decay: f64,
+    },
 }
 
-/// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamW {
-    /// Decay of the two moments.
-    pub betas: (f64, f64),
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Share of the parameter that a step of rate 1 takes away.
-    pub weight_decay: f64,
+/// What an optimizer remembers of one parameter.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Steps taken.
+    pub steps: u64,
+    /// Momentum, or Adam's mean of the gradient. Empty for SGD without momentum.
+    pub first: Vec<f32>,
+    /// Adam's mean of the squared gradient. Empty for SGD.
+    pub second: Vec<f32>,
 }
 
-impl Default for AdamW {
-    fn default() -> Self {
-        AdamW { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 1e-2 }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Rule {
-    Sgd(Sgd),
-    AdamW(AdamW),
-}
-
-/// An optimiser with its state, a parameter a name.
-#[derive(Debug, Clone)]
+/// A rule, and what it remembers of each parameter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Optimizer {
     rule: Rule,
-    steps: i32,
-    /// For every parameter: momentum, or first and second moment.
-    state: BTreeMap<String, [Vec<f32>; 2]>,
+    /// By parameter name; a name appears with its first step.
+    pub state: BTreeMap<String, Memory>,
 }
 
-impl From<Sgd> for Optimizer {
-    fn from(sgd: Sgd) -> Self {
-        Optimizer { rule: Rule::Sgd(sgd), steps: 0, state: BTreeMap::new() }
+impl Rule {
+    /// Plain SGD with momentum.
+    pub fn sgd(momentum: f64) -> Rule {
+        Rule::Sgd { momentum, nesterov: false, weight_decay: 0.0 }
     }
-}
 
-impl From<AdamW> for Optimizer {
-    fn from(adam: AdamW) -> Self {
-        Optimizer { rule: Rule::AdamW(adam), steps: 0, state: BTreeMap::new() }
+    /// AdamW with PyTorch's defaults: betas 0.9 and 0.999, eps 1e-8, weight decay 0.01.
+    pub fn adamw() -> Rule {
+        Rule::AdamW { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }
+    }
+
+    /// Whether every setting is in its range.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), HeadError> {
+        let share = |name, v: f64| within((0.0..1.0).contains(&v), name, v, "from 0 to below 1");
+        let from_zero = |name, v: f64| within(v >= 0.0 && v.is_finite(), name, v, "a number from 0");
+        match *self {
+            Rule::Sgd { momentum, nesterov, weight_decay } => {
+                share("momentum", momentum)?;
+                within(!nesterov || momentum > 0.0, "momentum", momentum, "above 0 with nesterov")?;
+                from_zero("weight_decay", weight_decay)
+            }
+            Rule::AdamW { betas, eps, weight_decay } => {
+                share("beta1", betas[0])?;
+                share("beta2", betas[1])?;
+                within(eps > 0.0 && eps.is_finite(), "eps", eps, "a number above 0")?;
+                from_zero("weight_decay", weight_decay)
+            }
+        }
     }
 }
 
 impl Optimizer {
-    /// Begins the next step: to be called once before its parameters are moved.
-    pub fn begin_step(&mut self) {
-        self.steps += 1;
+    /// An optimizer that has taken no step.
+    ///
+    /// # Errors
+    /// Where a setting of `rule` is out of its range.
+    pub fn new(rule: Rule) -> Result<Optimizer, HeadError> {
+        rule.check()?;
+        Ok(Optimizer { rule, state: BTreeMap::new() })
     }
 
-    /// Moves one parameter by its gradient at learning rate `lr`.
-    pub fn step(&mut self, name: &str, param: &mut [f32], gradient: &[f32], lr: f64) {
-        let second = if matches!(self.rule, Rule::AdamW(_)) { param.len() } else { 0 };
-        let fresh = || [vec![0.0; param.len()], vec![0.0; second]];
-        let [first, second] = self.state.entry(name.to_owned()).or_insert_with(fresh);
+    /// The rule.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// Moves parameter `name` one step of learning rate `lr` (from 0) against its gradient.
+    ///
+    /// # Errors
+    /// Where `lr` is no number from 0, or gradient or state have another length than the parameter; then nothing
+    /// has moved.
+    pub fn step(
+        &mut self,
+        name: &str,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        lr: f64,
+    ) -> Result<(), HeadError> {
+        within(lr >= 0.0 && lr.is_finite(), "learning rate", lr, "a number from 0")?;
+        let n = parameter.len();
+        let same = |what, found| match found == n {
+            true => Ok(()),
+            false => Err(HeadError::Parameter { name: name.to_owned(), parameter: n, what, found }),
+        };
+        same("gradient", gradient.len())?;
+        let remembers = match self.rule {
+            Rule::Sgd { momentum, .. } => [momentum > 0.0, false],
+            Rule::AdamW { .. } => [true, true],
+        };
+        let [first, second] = remembers.map(|r| if r { vec![0.0; n] } else { Vec::new() });
+        let fresh = Memory { steps: 0, first, second };
+        let memory = self.state.entry(name.to_owned()).or_insert(fresh);
+        if remembers[0] {
+            same("optimizer state", memory.first.len())?;
+        }
+        if remembers[1] {
+            same("optimizer state", memory.second.len())?;
+        }
+        memory.steps += 1;
         match self.rule {
-            Rule::Sgd(sgd) => {
-                for ((p, &g), b) in param.iter_mut().zip(gradient).zip(first) {
-                    let g = f64::from(g) + sgd.weight_decay * f64::from(*p);
-                    *b = (sgd.momentum * f64::from(*b) + g) as f32;
-                    *p = (f64::from(*p) - lr * f64::from(*b)) as f32;
-                }
+            Rule::Sgd { momentum, nesterov, weight_decay } => {
+                sgd(parameter, gradient, memory, lr, momentum, nesterov, weight_decay);
             }
-            Rule::AdamW(adam) => {
-                let (b1, b2) = adam.betas;
-                let corrected = (1.0 - b1.powi(self.steps), 1.0 - b2.powi(self.steps));
-                for (((p, &g), m), v) in param.iter_mut().zip(gradient).zip(first).zip(second) {
-                    let g = f64::from(g);
-                    *m = (b1 * f64::from(*m) + (1.0 - b1) * g) as f32;
-                    *v = (b2 * f64::from(*v) + (1.0 - b2) * g * g) as f32;
-                    let root = (f64::from(*v) / corrected.1).sqrt() + adam.eps;
-                    let decayed = f64::from(*p) * (1.0 - lr * adam.weight_decay);
-                    *p = (decayed - lr * f64::from(*m) / corrected.0 / root) as f32;
-                }
+            Rule::AdamW { betas, eps, weight_decay } => {
+                adamw(parameter, gradient, memory, lr, betas, eps, weight_decay);
             }
         }
+        Ok(())
+    }
+}
+
+/// `g += decay p`, `m = momentum m + g` (from 0), `p -= lr m`, or `p -= lr (g + momentum m)` with Nesterov.
+fn sgd(p: &mut [f32], g: &[f32], memory: &mut Memory, lr: f64, momentum: f64, nesterov: bool, decay: f64) {
+    let (lr, momentum, decay) = (lr as f32, momentum as f32, decay as f32);
+    if memory.first.is_empty() {
+        p.iter_mut().zip(g).for_each(|(p, g)| *p -= lr * (g + decay * *p));
+        return;
+    }
+    for ((p, g), m) in p.iter_mut().zip(g).zip(&mut memory.first) {
+        let g = g + decay * *p;
+        *m = momentum * *m + g;
+        *p -= lr * if nesterov { g + momentum * *m } else { *m };
+    }
+}
+
+/// `p -= lr decay p`, `m += (1-b1)(g-m)`, `v += (1-b2)(g^2-v)`, then
+/// `p -= lr/(1-b1^t) m / (sqrt(v)/sqrt(1-b2^t) + eps)`.
+fn adamw(p: &mut [f32], g: &[f32], memory: &mut Memory, lr: f64, betas: [f64; 2], eps: f64, decay: f64) {
+    // A power of a share in [0, 1) is 0 in f64 long before `i32` ends.
+    let steps = i32::try_from(memory.steps).unwrap_or(i32::MAX);
+    let correction = betas.map(|beta| 1.0 - beta.powi(steps));
+    let rate = (lr / correction[0]) as f32;
+    let root = correction[1].sqrt() as f32;
+    let keep = (1.0 - lr * decay) as f32;
+    let (eps, [b1, b2]) = (eps as f32, betas);
+    let (toward, old, new) = ((1.0 - b1) as f32, b2 as f32, (1.0 - b2) as f32);
+    let moments = memory.first.iter_mut().zip(&mut memory.second);
+    for ((p, &g), (m, v)) in p.iter_mut().zip(g).zip(moments) {
+        *m += toward * (g - *m);
+        *v = old * *v + new * g * g;
+        *p = keep * *p - rate * (*m / (v.sqrt() / root + eps));
+    }
+}
+
+fn within(ok: bool, name: &'static str, found: f64, expected: &'static str) -> Result<(), HeadError> {
+    if ok { Ok(()) } else { Err(HeadError::Setting { name, found, expected }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four steps from 1, -2, 0.5 at lr 0.1, the gradient of step t being `p * [1, 0.5, 3] + [0.1, -0.2, 0] * t`.
+    fn four_steps(rule: Rule) -> [f32; 3] {
+        let mut optimizer = Optimizer::new(rule).unwrap();
+        let mut p = [1.0, -2.0, 0.5];
+        for t in 1..=4 {
+            let t = t as f32;
+            let g = [p[0] + 0.1 * t, 0.5 * p[1] - 0.2 * t, 3.0 * p[2]];
+            optimizer.step("w", &mut p, &g, 0.1).unwrap();
+        }
+        assert_eq!(optimizer.state["w"].steps, 4);
+        p
+    }
+
+    #[test]
+    fn four_steps_of_each_rule_end_where_pytorchs_do() {
+        // p = torch.tensor([1., -2., .5]); optimizer over p with lr .1; for t in 1..4:
+        // p.grad = p * torch.tensor([1., .5, 3.]) + torch.tensor([.1, -.2, 0.]) * t; step()
+        let sgd = |momentum, nesterov, weight_decay| Rule::Sgd { momentum, nesterov, weight_decay };
+        for (rule, expected) in [
+            (sgd(0.0, false, 0.0), [0.5656100, -1.4387649, 0.1200500]),
+            (sgd(0.0, false, 0.5), [0.4359150, -1.1312200, 0.0892531]),
+            (sgd(0.9, false, 0.0), [0.0600800, -0.8106551, -0.3214000]),
+            (sgd(0.9, true, 0.1), [-0.1819071, -0.2996093, -0.2124087]),
+            (Rule::adamw(), [0.5966246, -1.5914448, 0.1116201]),
+            (
+                Rule::AdamW { betas: [0.8, 0.95], eps: 1e-2, weight_decay: 0.3 },
+                [0.5073854, -1.3887910, 0.0834315],
+            ),
+        ] {
+            let found = four_steps(rule);
+            let close = found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6);
+            assert!(close, "{rule:?}: {found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_remembered_apart_and_a_saved_optimizer_goes_on_the_same() {
+        let mut a = Optimizer::new(Rule::adamw()).unwrap();
+        let (mut x, mut y) = ([1.0f32], [1.0f32, 2.0]);
+        a.step("x", &mut x, &[1.0], 0.1).unwrap();
+        a.step("y", &mut y, &[1.0, -1.0], 0.1).unwrap();
+        a.step("x", &mut x, &[0.5], 0.1).unwrap();
+        assert_eq!((a.state["x"].steps, a.state["y"].steps), (2, 1));
+        let mut b: Optimizer = serde_json::from_str(&serde_json::to_string(&a).unwrap()).unwrap();
+        assert_eq!(a, b);
+        let mut other = x;
+        a.step("x", &mut x, &[0.3], 0.1).unwrap();
+        b.step("x", &mut other, &[0.3], 0.1).unwrap();
+        assert_eq!(x, other);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let adamw = |betas, eps, weight_decay| Rule::AdamW { betas, eps, weight_decay };
+        for (rule, name) in [
+            (Rule::sgd(-0.1), "momentum"),
+            (Rule::sgd(1.0), "momentum"),
+            (Rule::sgd(f64::NAN), "momentum"),
+            (Rule::Sgd { momentum: 0.0, nesterov: true, weight_decay: 0.0 }, "momentum"),
+            (Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: -1.0 }, "weight_decay"),
+            (adamw([1.0, 0.9], 1e-8, 0.0), "beta1"),
+            (adamw([0.9, -0.1], 1e-8, 0.0), "beta2"),
+            (adamw([0.9, 0.9], 0.0, 0.0), "eps"),
+            (adamw([0.9, 0.9], 1e-8, f64::INFINITY), "weight_decay"),
+        ] {
+            let error = Optimizer::new(rule).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name} is ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_does_not_fit_moves_nothing() {
+        let mut optimizer = Optimizer::new(Rule::sgd(0.9)).unwrap();
+        let mut p = [1.0, 2.0];
+        for lr in [-0.1, f64::NAN, f64::INFINITY] {
+            let error = optimizer.step("w", &mut p, &[1.0, 1.0], lr).unwrap_err();
+            assert!(error.to_string().starts_with("learning rate is "), "{error}");
+        }
+        let short = optimizer.step("w", &mut p, &[1.0], 0.1).unwrap_err();
+        assert!(short.to_string().contains("its gradient has 1"), "{short}");
+        optimizer.step("w", &mut [0.0], &[1.0], 0.1).unwrap();
+        let state = optimizer.step("w", &mut p, &[1.0, 1.0], 0.1).unwrap_err();
+        assert!(state.to_string().contains("its optimizer state has 1"), "{state}");
+        assert_eq!((p, optimizer.state["w"].steps), ([1.0, 2.0], 1));
     }
 }

@@ -148,7 +148,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     };
     let head_seconds = fitting.elapsed().as_secs_f64();
     let logits = head.logits(session.pool, &val.values)?;
-    let evaluation = Evaluation::new(&logits, &val_labels, &parts.classes);
+    let evaluation = Evaluation::new(&logits, &val_labels, &parts.classes)?;
     let val_part = ValPart {
         n: evaluation.n,
         accuracy: evaluation.accuracy,
@@ -185,7 +185,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     let computed = train.computed + val.computed;
     Ok(TrainReport {
         backbone: name,
-        majority_accuracy: majority_accuracy(&train_labels, &val_labels, classes),
+        majority_accuracy: majority_accuracy(&train_labels, &val_labels).unwrap_or(0.0),
         classes: parts.classes,
         train: TrainPart { n: train_labels.len() },
         val: val_part,

@@ -1,8 +1,8 @@
-//! What can be wrong with a head, its settings or the features it is fitted to.
+//! What can be wrong with a head, with what it is fitted to, and with how it is trained or judged.
 
 use headstart_tensor::{Shape, ShapeError};
 
-/// Why a head could not be fitted or applied.
+/// Why a head could not be fitted, trained, applied or judged.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
@@ -12,8 +12,36 @@ pub enum HeadError {
         /// The shape of what was given.
         found: Shape,
     },
+    /// The logits are no matrix of at least one row and one column.
+    #[error("logits have shape {found}: expected [images, classes], both at least 1")]
+    Logits {
+        /// The shape of what was given.
+        found: Shape,
+    },
+    /// Not one name a logit.
+    #[error("{names} class names were given for {classes} logits an image: expected one a class")]
+    ClassNames {
+        /// The number of names.
+        names: usize,
+        /// The number of logits.
+        classes: usize,
+    },
+    /// A logit is NaN or infinite.
+    #[error(
+        "the logit of class {class} of image {row} is {value}: the model's weights are damaged or the training diverged; load them again or lower the learning rate"
+    )]
+    NotFiniteLogit {
+        /// Index of the image.
+        row: usize,
+        /// The class.
+        class: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
     /// The head was made for features of another length.
-    #[error("the head reads {expected} features an image and was given {found}: use the backbone it was fitted on")]
+    #[error(
+        "the head reads {expected} features an image and was given {found}: use the backbone it was fitted on"
+    )]
     FeatureCount {
         /// What the head's weight says.
         expected: usize,
@@ -29,7 +57,9 @@ pub enum HeadError {
         bias: Shape,
     },
     /// A feature is NaN or infinite.
-    #[error("feature {column} of image {row} is {value}: the image or the backbone's weights are damaged; leave the image out or load the weights again")]
+    #[error(
+        "feature {column} of image {row} is {value}: the image or the backbone's weights are damaged; leave the image out or load the weights again"
+    )]
     NotFinite {
         /// Index of the image, from 0, in the order of the features.
         row: usize,
@@ -93,6 +123,20 @@ pub enum HeadError {
         found: f64,
         /// Its range, in words.
         expected: &'static str,
+    },
+    /// A gradient, or the state of the optimizer, has another length than its parameter.
+    #[error(
+        "parameter {name} has {parameter} values, its {what} has {found}: they must come from the same model"
+    )]
+    Parameter {
+        /// The parameter's name.
+        name: String,
+        /// Its number of values.
+        parameter: usize,
+        /// `gradient` or `optimizer state`.
+        what: &'static str,
+        /// How many values that has.
+        found: usize,
     },
     /// The caller asked to stop.
     #[error("interrupted while fitting the head: nothing was written; run again")]

@@ -79,7 +79,8 @@ pub(crate) fn minimise(
             let trial_value = evaluate(&trial, &mut trial_gradient)?;
             let trial_slope = dot(&direction, &trial_gradient);
             let lower = trial_value <= value + DECREASE * t * slope;
-            let flat = trial_value <= value + NOISE * value.abs() && trial_slope <= (2.0 * DECREASE - 1.0) * slope;
+            let flat =
+                trial_value <= value + NOISE * value.abs() && trial_slope <= (2.0 * DECREASE - 1.0) * slope;
             if !(lower || flat) {
                 bracket.1 = t;
             } else if trial_slope < SLOPE * slope {
@@ -163,11 +164,11 @@ mod tests {
 
     const STOP: Stop = Stop { tolerance: 1e-6, max_iterations: 200 };
 
-    /// A quadratic with curvatures from 1 to 1e4 and its minimum at 1, 2, 3, ...
+    /// A quadratic with curvatures from 1 to 1e3 and its minimum at 1, 2, 3, ...
     fn bowl(x: &[f64], gradient: &mut [f64]) -> f64 {
         let mut value = 0.0;
         for (i, (x, g)) in x.iter().zip(gradient).enumerate() {
-            let curvature = 10f64.powf(4.0 * i as f64 / 9.0);
+            let curvature = 10f64.powf(i as f64 / 3.0);
             let error = x - (i + 1) as f64;
             value += 0.5 * curvature * error * error;
             *g = curvature * error;

@@ -128,7 +128,9 @@ impl LogisticRegression {
         let cross_validation = cross_validate(pool, &samples, &folds, rough, interrupt)?;
         let l2 = match self.l2 {
             L2::Fixed(l2) => l2,
-            L2::Auto { .. } => cross_validation.get(best(&cross_validation)).map_or(L2::FALLBACK, |point| point.l2),
+            L2::Auto { .. } => {
+                cross_validation.get(best(&cross_validation)).map_or(L2::FALLBACK, |point| point.l2)
+            }
         };
         let objective = Objective::new(pool, &samples, 0..0, l2);
         let mut parameters = vec![0.0; samples.parameters()];

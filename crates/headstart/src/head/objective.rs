@@ -15,7 +15,7 @@ use headstart_kernels::{Isa, Mat, Pool, matmul};
 /// Rows of a matrix product.
 const CHUNK: usize = 256;
 /// What the partial gradients of one pass may take, in bytes.
-const PARTIALS: usize = 256 << 20;
+const PARTIALS: usize = 128 << 20;
 /// Most partial gradients of one pass: more cost more to add up than they spread over threads.
 const MOST_PARTIALS: usize = 64;
 
@@ -65,7 +65,13 @@ impl Samples<'_> {
 
     /// Logits of `rows`, turned in place into `v (p - 1[y])`, the loss's gradient (left as they are without
     /// `residuals`).
-    fn forward(&self, weight: &[f32], bias: &[f64], rows: &Range<usize>, residuals: bool) -> (Vec<f32>, Score) {
+    fn forward(
+        &self,
+        weight: &[f32],
+        bias: &[f64],
+        rows: &Range<usize>,
+        residuals: bool,
+    ) -> (Vec<f32>, Score) {
         let (classes, d) = (self.classes(), self.d);
         let mut logits = vec![0.0; rows.len() * classes];
         let block = Mat::new(&self.features[rows.start * d..rows.end * d], rows.len(), d);

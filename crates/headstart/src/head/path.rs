@@ -9,8 +9,7 @@ use super::folds::Folds;
 use super::lbfgs::{Stop, minimise};
 use super::objective::{Objective, Samples, Score};
 
-/// The strengths tried, from strong to weak: 10, 10^0.5, .. 10^-4 (relative to a mean loss on standardised
-/// features).
+/// The strengths tried, from strong to weak: 10, 10^0.5, .. 10^-4.
 const STRONGEST: f64 = 1.0;
 const STEP: f64 = 0.5;
 const STRENGTHS: usize = 11;
@@ -61,8 +60,10 @@ pub(crate) fn cross_validate(
         let mut score = Score::default();
         for (head, fold) in heads.iter_mut().zip(&held_out) {
             let objective = Objective::new(pool, samples, fold.clone(), l2);
-            let m=minimise(|p, g| objective.evaluate(p, g), head, stop, interrupt)?;
-            if std::env::var("HDBG").is_ok() { eprintln!("{l2:.2e} {m:?}"); }
+            let m = minimise(|p, g| objective.evaluate(p, g), head, stop, interrupt)?;
+            if std::env::var("HDBG").is_ok() {
+                eprintln!("{l2:.2e} {m:?}");
+            }
             score = score.plus(samples.score(pool, head, fold.clone()));
         }
         points.push(CvPoint {

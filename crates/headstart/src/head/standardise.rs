@@ -63,8 +63,10 @@ impl Standardiser {
     pub(crate) fn fold_back(&self, parameters: &[f64], classes: usize) -> Result<LinearHead, HeadError> {
         let d = self.mean.len();
         let (weight, bias) = parameters.split_at(classes * d);
-        let raw: Vec<f32> =
-            weight.chunks_exact(d).flat_map(|row| row.iter().zip(&self.scale).map(|(w, s)| (w * s) as f32)).collect();
+        let raw: Vec<f32> = weight
+            .chunks_exact(d)
+            .flat_map(|row| row.iter().zip(&self.scale).map(|(w, s)| (w * s) as f32))
+            .collect();
         let bias = bias.iter().zip(raw.chunks_exact(d)).map(|(b, row)| {
             // With the rounded weights, so that their rounding does not move the logits of the mean image.
             let shift: f64 = row.iter().zip(&self.mean).map(|(&w, mean)| f64::from(w) * mean).sum();
