@@ -32,7 +32,7 @@ fn fixed(l2: f64) -> LogisticRegression {
 fn floats(value: &serde_json::Value) -> Vec<f64> {
     match value {
         serde_json::Value::Array(values) => values.iter().flat_map(floats).collect(),
-        value => vec![value.as_f64().unwrap()],
+        value => value.as_f64().into_iter().collect(),
     }
 }
 

@@ -60,10 +60,7 @@ pub(crate) fn cross_validate(
         let mut score = Score::default();
         for (head, fold) in heads.iter_mut().zip(&held_out) {
             let objective = Objective::new(pool, samples, fold.clone(), l2);
-            let m = minimise(|p, g| objective.evaluate(p, g), head, stop, interrupt)?;
-            if std::env::var("HDBG").is_ok() {
-                eprintln!("{l2:.2e} {m:?}");
-            }
+            minimise(|p, g| objective.evaluate(p, g), head, stop, interrupt)?;
             score = score.plus(samples.score(pool, head, fold.clone()));
         }
         points.push(CvPoint {
