@@ -92,10 +92,7 @@ mod tests {
         assert_eq!(name("_blocks.15._expand_conv.weight").unwrap(), "blocks.6.0.conv_pw.weight");
         assert_eq!(name("_blocks.16._expand_conv.weight"), None);
         assert_eq!(name("_blocks.0._expand_conv.weight"), None);
-        assert_eq!(
-            KeyMap::detect(&graph, &["_bn0.weight", "_fc.bias"]),
-            KeyMap::EfficientNetPyTorch
-        );
+        assert_eq!(KeyMap::detect(&graph, &["_bn0.weight", "_fc.bias"]), KeyMap::EfficientNetPyTorch);
         assert_eq!(KeyMap::detect(&graph, &["bn1.weight", "x"]), KeyMap::Native);
     }
 }

@@ -1,5 +1,6 @@
 //! Every architecture against PyTorch: names, shapes, and the output of every stage, with seeded weights and
 //! batch norm statistics. The fixtures are written by `scripts/fixtures/architectures.py`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use headstart_graph::{Graph, ParamKind, Params, Trunk};
 use headstart_kernels::Pool;
@@ -42,7 +43,8 @@ fn every_stage_and_the_logits_equal_pytorch() {
         let arch = case.split('@').next().unwrap();
         let gain: f64 = fixture.metadata()[&format!("{arch}.gain")].parse().unwrap();
         let size = &fixture.metadata()[&format!("{case}.input")];
-        let size: Vec<usize> = size.split(|c: char| !c.is_ascii_digit()).filter_map(|d| d.parse().ok()).collect();
+        let size: Vec<usize> =
+            size.split(|c: char| !c.is_ascii_digit()).filter_map(|d| d.parse().ok()).collect();
         let &[n, _, height, width] = &size[..] else { panic!("{case}: {size:?}") };
         let graph = registry::architecture(arch).unwrap().build_for([height, width, 3], 1000).unwrap();
         let params = params.entry(arch).or_insert_with(|| seeded_params(&graph, gain));

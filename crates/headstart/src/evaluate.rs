@@ -23,7 +23,7 @@ pub struct EvalReport {
 /// # Errors
 /// Where the data cannot be opened or has labels the classifier lacks, or nothing of it can be read.
 pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Result<EvalReport, Error> {
-    let options = OpenOptions { classes: Some(classifier.labels().to_vec()), ..OpenOptions::default() };
+    let options = OpenOptions { classes: Some(classifier.labels().to_vec()) };
     let data = Dataset::open(path, &options)?;
     let (split, items) = data.held_out();
     let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();

@@ -215,7 +215,7 @@ impl Parts {
         let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
         let (train, val) = match (&options.val, data.val) {
             (Some(path), _) => {
-                let known = OpenOptions { classes: Some(data.classes.clone()), ..OpenOptions::default() };
+                let known = OpenOptions { classes: Some(data.classes.clone()) };
                 let val = Dataset::open(path, &known)?;
                 skipped.extend(val.skipped.iter().map(SkippedFile::from));
                 (data.train, val.held_out().1.to_vec())
