@@ -1,5 +1,7 @@
 //! Every layout, and every way in which one can be wrong, with the message that a person gets.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

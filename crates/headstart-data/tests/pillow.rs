@@ -1,5 +1,7 @@
 //! Pixels equal Pillow's and torchvision's. `fixtures/make.py` wrote what they make of each file.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::path::{Path, PathBuf};
 
 use headstart_data::{ImageError, Interpolation, Preprocess, RgbImage, View, image};
