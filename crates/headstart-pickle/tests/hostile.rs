@@ -162,3 +162,17 @@ fn several_pickles_in_a_row_are_read_one_by_one_with_offsets_of_the_file() {
     let third = read_from(file, second.end(), &policy).unwrap_err();
     assert!(matches!(third, PickleError::GlobalRefused { offset: 10, .. }), "{third}");
 }
+
+#[test]
+fn every_seed_and_finding_of_the_fuzzer_is_read_or_refused() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/pickle");
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(files.len() >= 10, "{} files", files.len());
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        match read(&bytes, &Policy { globals: GLOBALS, limits: Limits::default() }) {
+            Ok(pickle) => assert!(pickle.end() <= bytes.len()),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}

@@ -255,3 +255,25 @@ fn a_legacy_file_must_end_where_its_last_storage_ends() {
     file[keys + 7] = b'7';
     assert!(refusal(&file).contains(r#"storage "17""#));
 }
+
+#[test]
+fn every_seed_and_finding_of_the_fuzzers_is_read_or_refused() {
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for (target, at_least) in [("safetensors", 3), ("torch", 13)] {
+        let files: Vec<_> =
+            std::fs::read_dir(corpus.join(target)).unwrap().map(|f| f.unwrap().path()).collect();
+        assert!(files.len() >= at_least, "{} files in {target}", files.len());
+        for file in files {
+            let bytes = std::fs::read(&file).unwrap();
+            for bytes in
+                [zip(&[("a/data.pkl", &bytes), ("a/data/0", &[1; 64]), ("a/data/1", &[0x3c; 24])]), bytes]
+            {
+                if let Ok(state) = read(&bytes) {
+                    assert!(
+                        state.iter().all(|(_, t)| t.to_tensor().is_ok_and(|v| v.len() == t.shape().len()))
+                    );
+                }
+            }
+        }
+    }
+}
