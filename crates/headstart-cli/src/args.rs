@@ -1,0 +1,252 @@
+//! The command line.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use headstart::models::DEFAULT_BACKBONE;
+use headstart::{ClassWeighting, EpochOptions, OptimizerKind, Solver};
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+/// Transfer learning in one binary: a folder of labelled images in, a classifier out.
+#[derive(Debug, Parser)]
+#[command(name = "headstart", version)]
+pub(crate) struct Args {
+    /// Print one JSON object on standard output (predict: a line an image).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a classifier on labelled images and write it to one file.
+    Train(Box<Train>),
+    /// Measure a classifier on labelled images.
+    Eval(Eval),
+    /// Say what is in images.
+    Predict(Predict),
+    /// Write the features of images as a NumPy file.
+    Embed(Embed),
+    /// Print a network layer by layer, and what of it is frozen.
+    Inspect(Inspect),
+    /// List, show and import pre-trained networks.
+    Models {
+        #[command(subcommand)]
+        action: Option<Models>,
+    },
+    /// Look at cached features, or remove them.
+    Cache {
+        #[command(subcommand)]
+        action: Option<Cache>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Train {
+    /// A folder with a folder for each class, or with train/ and val/, a CSV or TSV table, or CIFAR-10.
+    pub(crate) data: PathBuf,
+    /// Validation data of its own.
+    #[arg(long, value_name = "DIR", conflicts_with = "val_fraction")]
+    pub(crate) val: Option<PathBuf>,
+    /// Share of each class held out for validation where the data sets none apart.
+    #[arg(long, value_name = "F", default_value_t = 0.2)]
+    pub(crate) val_fraction: f64,
+    /// The pre-trained network: `headstart models` lists them.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
+    pub(crate) backbone: String,
+    /// A weight file for the backbone (safetensors, .pt or .pth).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Decides the split, the views and the order of batches.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Views of each training image: its centre, and random ones.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) views: usize,
+    /// How much an image of each class counts: `balanced`, `none`, or a table `label,weight`.
+    #[arg(long, value_name = "balanced|none|FILE", default_value = "none", value_parser = class_weighting)]
+    pub(crate) class_weights: ClassWeighting,
+    #[command(flatten)]
+    pub(crate) epochs: Epochs,
+    /// Stop at the first file that cannot be used.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Leave the backbone's weights out of the model file and name them by their hash.
+    #[arg(long)]
+    pub(crate) slim: bool,
+    /// The model file to write.
+    #[arg(short, long, value_name = "FILE", default_value = "model.safetensors")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// The lesson's way of fitting the head.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Epochs {
+    /// Fit by epochs of mini-batches, not to convergence.
+    #[arg(long)]
+    optimizer: Option<Optimizer>,
+    /// Learning rate.
+    #[arg(long, default_value_t = 0.001, requires = "optimizer")]
+    lr: f64,
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "optimizer")]
+    epochs: usize,
+    /// Images a step.
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "optimizer")]
+    batch_size: usize,
+    /// Momentum of sgd.
+    #[arg(long, default_value_t = 0.9, requires = "optimizer")]
+    momentum: f64,
+    /// Weight decay.
+    #[arg(long, default_value_t = 0.0, requires = "optimizer")]
+    weight_decay: f64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Optimizer {
+    Sgd,
+    Adamw,
+}
+
+impl Epochs {
+    pub(crate) fn solver(&self) -> Solver {
+        let optimizer = match self.optimizer {
+            None => return Solver::Convergence,
+            Some(Optimizer::Sgd) => OptimizerKind::Sgd,
+            Some(Optimizer::Adamw) => OptimizerKind::Adamw,
+        };
+        Solver::Epochs(EpochOptions {
+            optimizer,
+            lr: self.lr,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+        })
+    }
+}
+
+fn class_weighting(text: &str) -> Result<ClassWeighting, Infallible> {
+    Ok(match text {
+        "none" => ClassWeighting::None,
+        "balanced" => ClassWeighting::Balanced,
+        file => ClassWeighting::Table(file.into()),
+    })
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Threads {
+    /// Threads that work at once; 0 for all cores. Results do not depend on it.
+    #[arg(long = "threads", value_name = "N", default_value_t = 0)]
+    pub(crate) count: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Eval {
+    /// A model file.
+    pub(crate) model: String,
+    /// Labelled images, as for train: test/ or val/ is measured where there is one.
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Predict {
+    /// A model file, or the name of a pre-trained network (its own classes answer).
+    pub(crate) model: String,
+    /// Images and folders of images; `-` is one image on standard input.
+    #[arg(required = true, value_name = "FILE|DIR|-")]
+    pub(crate) images: Vec<PathBuf>,
+    /// How many classes to name, most probable first.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number, 1 or more".to_owned()),
+        Ok(n) => Ok(n),
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Embed {
+    /// Labelled images, as for train.
+    pub(crate) data: PathBuf,
+    /// The NumPy file to write; labels and paths go beside it.
+    #[arg(short, long, value_name = "FILE", default_value = "features.npy")]
+    pub(crate) output: PathBuf,
+    /// The pre-trained network: `headstart models` lists them.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
+    pub(crate) backbone: String,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Inspect {
+    /// The name of a network.
+    pub(crate) name: String,
+    /// Stages, layers or parameters to train besides the classifier, with commas between them.
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub(crate) unfreeze: Vec<String>,
+    /// Height and width of the input in pixels.
+    #[arg(long, value_name = "N")]
+    pub(crate) size: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// Every network, and whether its weights are here.
+    List,
+    /// All about one network.
+    Show {
+        /// `arch` or `arch.tag`.
+        name: String,
+    },
+    /// Convert a published weight file and keep it.
+    Import {
+        /// A .pt, .pth or .safetensors file.
+        file: PathBuf,
+        /// Which network it is for: `arch` or `arch.tag`.
+        #[arg(long, value_name = "NAME")]
+        arch: String,
+        /// Keep half of the bits of convolution and linear weights.
+        #[arg(long)]
+        f16: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Cache {
+    /// Where cached features are and how much they take.
+    Info,
+    /// Remove all cached features.
+    Clear,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn epoch_settings_need_an_optimizer() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert!(parse("headstart train d --lr 0.1").is_err());
+        let args = parse("headstart train d --optimizer adamw --lr 0.1").unwrap();
+        let Command::Train(train) = args.command else { panic!("not train") };
+        let Solver::Epochs(epochs) = train.epochs.solver() else { panic!("not by epochs") };
+        assert_eq!((epochs.optimizer, epochs.lr), (OptimizerKind::Adamw, 0.1));
+    }
+}

@@ -1,0 +1,75 @@
+//! `headstart inspect`: a network layer by layer, as PyTorch's `print(model)`.
+
+use crate::args::Inspect;
+use crate::outcome::Outcome;
+use crate::printer::Printer;
+use crate::table::{Align, Table, percent, thousands};
+use headstart::graph::{Freeze, Summary};
+use headstart::models::registry;
+use serde::Serialize;
+
+/// The JSON of a network.
+#[derive(Serialize)]
+struct Inspected<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> {
+    let (architecture, cfg) = registry::find(&args.name)?;
+    let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.classes)?;
+    let freeze = std::iter::once(architecture.classifier)
+        .chain(args.unfreeze.iter().map(String::as_str))
+        .try_fold(Freeze::everything(), |freeze, name| freeze.unfreeze(&graph, name))?;
+    let summary = graph.summary(&freeze);
+    if printer.is_json() {
+        printer.json(&Inspected { name: cfg.arch, summary: &summary })?;
+    } else {
+        printer.data(&text(cfg.arch, &summary))?;
+    }
+    Ok(Outcome::Fine)
+}
+
+fn text(name: &str, summary: &Summary) -> String {
+    let dims = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let some = |n: u64| if n == 0 { String::new() } else { thousands(n) };
+    let mut table = Table::new([
+        ("stage", Align::Left),
+        ("layer", Align::Left),
+        ("operation", Align::Left),
+        ("output", Align::Left),
+        ("parameters", Align::Right),
+        ("MACs", Align::Right),
+        ("frozen", Align::Left),
+    ]);
+    let mut stage = "";
+    for layer in &summary.layers {
+        let first = if layer.stage == stage { String::new() } else { layer.stage.clone() };
+        stage = &layer.stage;
+        let frozen = match layer.frozen {
+            Some(true) => "frozen",
+            Some(false) => "trained",
+            None => "",
+        };
+        table.row([
+            first,
+            layer.name.clone(),
+            layer.op.clone(),
+            dims(&layer.output),
+            some(layer.parameters as u64),
+            some(layer.macs),
+            frozen.to_owned(),
+        ]);
+    }
+    let (all, trained) = (summary.parameters as u64, summary.trainable as u64);
+    let mut text = format!("{name}, input {}\n\n{table}\n", dims(&summary.input));
+    text += &format!("parameters  {}\n", thousands(all));
+    let share = percent(trained as f64 / all.max(1) as f64);
+    text += &format!("trained     {} ({share}), frozen {}\n", thousands(trained), thousands(all - trained));
+    text += &format!("MACs        {} an image\n", thousands(summary.macs));
+    if let Some(cut) = &summary.cut {
+        text += &format!("cut         after {cut}: what comes before runs once an image and is cached\n");
+    }
+    text
+}

@@ -1,0 +1,62 @@
+//! `headstart predict`: what is in images, a line an image as soon as it is known.
+
+use crate::args::Predict;
+use crate::outcome::Outcome;
+use crate::printer::Printer;
+use crate::progress::Talk;
+use crate::table::percent;
+use crate::workplace::Workplace;
+use anyhow::Context;
+use headstart::data::{Picture, SkipReason, Skipped, open_unlabelled};
+use headstart::{Classifier, Prediction};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(args: &Predict, printer: &Printer) -> anyhow::Result<Outcome> {
+    // Standard input is read before Ctrl-C is taken over, so that one is enough to end the waiting.
+    let (pictures, skipped) = pictures(&args.images)?;
+    let workplace = Workplace::open(args.threads.count, Talk::notes(*printer))?;
+    let classifier = Classifier::open(&args.model, &workplace.home)?;
+    let mut outcome = Outcome::Fine;
+    let mut skip = |skipped: &Skipped| {
+        printer.say(&format!("skipped {}: {}", skipped.path, skipped.reason));
+        if skipped.reason.is_fault() {
+            outcome = Outcome::Fault;
+        }
+    };
+    skipped.iter().filter(|s| s.reason != SkipReason::Hidden).for_each(&mut skip);
+    let mut written = Ok(true);
+    classifier.predict(&workplace.session(), &pictures, args.top, &mut |answer| {
+        match answer {
+            Ok(prediction) if printer.is_json() => written = printer.json(&prediction),
+            Ok(prediction) => written = printer.data(&text(&prediction)),
+            Err(skipped) => skip(&skipped),
+        }
+        matches!(written, Ok(true))
+    })?;
+    written.context("cannot write to standard output")?;
+    Ok(outcome)
+}
+
+/// The images that were named, in their order.
+fn pictures(paths: &[PathBuf]) -> anyhow::Result<(Vec<Picture>, Vec<Skipped>)> {
+    let (mut pictures, mut skipped) = (Vec::new(), Vec::new());
+    for path in paths {
+        if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+            pictures.push(Picture::from_bytes("-", bytes));
+        } else {
+            let (found, left) = open_unlabelled(std::slice::from_ref(path))?;
+            pictures.extend(found);
+            skipped.extend(left);
+        }
+    }
+    Ok((pictures, skipped))
+}
+
+/// `photo.jpg: cat 98.1 %, dog 1.2 %`.
+fn text(prediction: &Prediction) -> String {
+    let top = prediction.top.iter().map(|r| format!("{} {}", r.label, percent(r.probability)));
+    format!("{}: {}", prediction.path, top.collect::<Vec<_>>().join(", "))
+}

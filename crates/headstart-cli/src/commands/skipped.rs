@@ -1,0 +1,23 @@
+//! Files that were left out, as a person reads them.
+
+use crate::printer::Printer;
+use headstart::SkippedFile;
+
+/// Files named one by one; the rest is a count.
+const NAMED: usize = 10;
+
+/// Says which files were left out and why: faults first, ten by name. JSON carries them all, so nothing then.
+pub(super) fn say(skipped: &[SkippedFile], printer: &Printer) {
+    if skipped.is_empty() || printer.is_json() {
+        return;
+    }
+    let (faults, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| s.fault);
+    let mut text = format!("skipped {} files:\n", skipped.len());
+    for file in faults.iter().chain(&others).take(NAMED) {
+        text += &format!("  {}: {}\n", file.path, file.detail);
+    }
+    if skipped.len() > NAMED {
+        text += &format!("  and {} more (--json names them all)\n", skipped.len() - NAMED);
+    }
+    printer.say(&text);
+}

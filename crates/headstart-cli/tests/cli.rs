@@ -1,0 +1,228 @@
+//! The binary as a person or a program meets it: exit codes, streams, JSON.
+
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder of its own for home, data and models.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
+        command.args(line.split_whitespace()).current_dir(self.0.path());
+        command.env("HEADSTART_HOME", self.path("home")).env_remove("HEADSTART_ISA");
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// The one JSON object of a command that must succeed.
+    fn json(&self, line: &str) -> Value {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", err(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Two classes of eight images each: shades of red and shades of blue.
+    fn colours(&self) {
+        for i in 0..8u8 {
+            let shade = 120 + 15 * i;
+            self.png(&format!("data/red/{i}.png"), [shade, 20, i]);
+            self.png(&format!("data/blue/{i}.png"), [20, i, shade]);
+        }
+    }
+
+    fn png(&self, name: &str, colour: [u8; 3]) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(40, 30, image::Rgb(colour)).save(path).unwrap();
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn inspect_prints_the_layers_and_the_totals() {
+    let place = Place::new();
+    let output = place.run("inspect resnet18");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let text = out(&output);
+    assert!(text.contains("layer4.1.conv2") && text.contains("11,689,512"), "{text}");
+
+    let json = place.json("inspect resnet18 --json --unfreeze layer4");
+    assert_eq!(json["name"], "resnet18");
+    assert_eq!(json["parameters"], 11_689_512);
+    // Stage 4 and the classifier, as PyTorch counts them.
+    assert_eq!(json["trainable"], 8_393_728 + 513_000);
+    let small = place.json("inspect resnet18 --json --size 64");
+    assert_eq!(small["parameters"], json["parameters"]);
+    assert!(small["macs"].as_u64() < json["macs"].as_u64());
+}
+
+#[test]
+fn a_mistyped_name_is_answered_with_the_nearest() {
+    let place = Place::new();
+    for (line, nearest) in [
+        ("inspect resent18", "`resnet18`"),
+        ("inspect resnet18 --unfreeze layre4", "`layer4`"),
+        ("models show mobilenet_v3", "`mobilenet_v2`"),
+    ] {
+        let output = place.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(err(&output).starts_with("error: ") && err(&output).contains(nearest), "{}", err(&output));
+        assert_eq!(out(&output), "");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_or_environment_ends_with_2_before_any_work() {
+    let place = Place::new();
+    for line in ["train", "inspect resnet18 --no-such-flag", "predict m.safetensors", "train d --lr 0.1"] {
+        let output = place.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(err(&output).starts_with("error: "), "{}", err(&output));
+    }
+    let output = place.command("models").env("HEADSTART_ISA", "avx9").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("HEADSTART_ISA is `avx9`"), "{}", err(&output));
+    assert_eq!(place.run("--help").status.code(), Some(0));
+    assert_eq!(place.run("--version").status.code(), Some(0));
+}
+
+#[test]
+fn the_models_are_listed_with_their_whereabouts() {
+    let place = Place::new();
+    let text = out(&place.run("models"));
+    let line = text.lines().find(|l| l.starts_with("tf_efficientnet_lite0.in1k")).unwrap();
+    assert_eq!(line.ends_with("embedded"), cfg!(feature = "embedded-weights"), "{line}");
+    let json = place.json("models list --json");
+    let weights = |name: &str| {
+        let models = json["models"].as_array().unwrap();
+        models.iter().find(|m| m["name"] == name).map(|m| m["weights"].clone()).unwrap()
+    };
+    assert_eq!(weights("resnet50.tv2_in1k"), "absent");
+    assert_eq!(place.json("models show resnet50 --json")["parameters"], 25_557_032);
+}
+
+#[test]
+#[cfg(feature = "embedded-weights")]
+fn a_classifier_is_trained_measured_and_asked() {
+    let place = Place::new();
+    place.colours();
+    let report = place.json("train data --json --threads 1 -o a.safetensors");
+    assert_eq!(report["classes"], serde_json::json!(["blue", "red"]));
+    assert_eq!(report["features"]["computed"], 16);
+    assert_eq!(report["val"]["accuracy"], 1.0);
+    assert_eq!(report["majority_accuracy"], 0.5);
+
+    // The cache is warm: nothing is computed, and the model is the same byte for byte.
+    let report = place.json("train data --json --threads 1 -o b.safetensors");
+    assert_eq!(report["features"]["computed"], 0);
+    assert_eq!(report["features"]["cached"], 16);
+    let model = bytes(&place.path("a.safetensors"));
+    assert!(model == bytes(&place.path("b.safetensors")), "a warm cache changed the model");
+
+    assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
+    place.json("cache clear --json");
+    let report = place.json("train data --json --threads 2 -o c.safetensors");
+    assert_eq!(report["features"]["computed"], 16);
+    assert!(model == bytes(&place.path("c.safetensors")), "two threads changed the model");
+
+    let report = place.json("eval a.safetensors data --json");
+    assert_eq!(report["n"], 16);
+    assert_eq!(report["confusion"], serde_json::json!([[8, 0], [0, 8]]));
+
+    let output = place.run("predict a.safetensors data/red/3.png data/blue --json --top 1");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let lines: Vec<Value> = out(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 9);
+    assert_eq!(lines[0]["label"], "red");
+    assert!(lines[1..].iter().all(|l| l["label"] == "blue" && l["top"].as_array().unwrap().len() == 1));
+
+    let mut child = place
+        .command("predict a.safetensors - --json")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&bytes(&place.path("data/red/5.png"))).unwrap();
+    let answer: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!((&answer["path"], &answer["label"]), (&Value::from("-"), &Value::from("red")));
+
+    std::fs::write(place.path("notes.jpg"), "no image").unwrap();
+    let output = place.run("predict a.safetensors notes.jpg data/red/3.png");
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(err(&output).contains("skipped notes.jpg"), "{}", err(&output));
+    assert!(out(&output).contains("3.png: red"), "{}", out(&output));
+}
+
+#[test]
+#[cfg(feature = "embedded-weights")]
+fn the_lessons_way_prints_losses_and_the_report_names_skipped_files() {
+    let place = Place::new();
+    place.colours();
+    std::fs::write(place.path("data/red/broken.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
+    let output = place.run("train data --optimizer sgd --epochs 2 -o m.safetensors");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(
+        err(&output).contains("epoch 2/2: loss") && err(&output).contains("broken.png"),
+        "{}",
+        err(&output)
+    );
+    assert!(
+        out(&output).contains("95 % interval") && out(&output).contains("m.safetensors"),
+        "{}",
+        out(&output)
+    );
+
+    let output = place.run("train data --strict -o strict.safetensors");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("--strict") && !place.path("strict.safetensors").exists());
+}
+
+#[test]
+#[cfg(feature = "embedded-weights")]
+fn features_are_written_as_an_array_with_a_table() {
+    let place = Place::new();
+    place.colours();
+    let report = place.json("embed data -o f.npy --json");
+    assert_eq!((&report["n"], &report["dim"]), (&Value::from(16), &Value::from(1280)));
+    let array = bytes(&place.path("f.npy"));
+    assert!(array.starts_with(b"\x93NUMPY"));
+    assert!(array.len() > 16 * 1280 * 4);
+    let rows = std::fs::read_to_string(place.path(report["rows"].as_str().unwrap())).unwrap();
+    assert!(rows.contains("blue/0.png") && rows.lines().count() >= 16, "{rows}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::new();
+    let mut child =
+        place.command("inspect resnet152").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
