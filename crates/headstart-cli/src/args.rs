@@ -190,7 +190,7 @@ pub(crate) struct Embed {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Inspect {
-    /// The name of a network.
+    /// The name of a network, or a model file.
     pub(crate) name: String,
     /// Stages, layers or parameters to train besides the classifier, with commas between them.
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]

@@ -150,6 +150,10 @@ fn a_classifier_is_trained_measured_and_asked() {
     assert_eq!(report["features"]["computed"], 16);
     assert!(model == bytes(&place.path("c.safetensors")), "two threads changed the model");
 
+    let inspected = place.json("inspect a.safetensors --json");
+    assert_eq!(inspected["layers"].as_array().unwrap().last().unwrap()["output"], serde_json::json!([2]));
+    assert_eq!(inspected["trainable"], 2 * 1280 + 2);
+
     let report = place.json("eval a.safetensors data --json");
     assert_eq!(report["n"], 16);
     assert_eq!(report["confusion"], serde_json::json!([[8, 0], [0, 8]]));
@@ -225,4 +229,24 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+#[cfg(all(unix, feature = "embedded-weights"))]
+fn ctrl_c_ends_with_130_keeps_the_features_and_leaves_no_model() {
+    let place = Place::new();
+    let fashion = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fashion");
+    let child =
+        place.command(&format!("train {fashion} -o m.safetensors")).stderr(Stdio::piped()).spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !place.path("home/features").exists() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", err(&output));
+    assert!(err(&output).contains("error: interrupted"), "{}", err(&output));
+    assert!(!place.path("m.safetensors").exists());
+    assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
 }

@@ -4,9 +4,11 @@ use crate::args::Inspect;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent, thousands};
-use headstart::graph::{Freeze, Summary};
-use headstart::models::registry;
+use headstart::Classifier;
+use headstart::graph::{Freeze, Graph, Summary};
+use headstart::models::{Home, registry};
 use serde::Serialize;
+use std::path::Path;
 
 /// The JSON of a network.
 #[derive(Serialize)]
@@ -17,18 +19,33 @@ struct Inspected<'a> {
 }
 
 pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> {
-    let (architecture, cfg) = registry::find(&args.name)?;
-    let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.classes)?;
-    let freeze = std::iter::once(architecture.classifier)
+    let (name, classifier, graph) = network(args)?;
+    let freeze = std::iter::once(classifier.as_str())
         .chain(args.unfreeze.iter().map(String::as_str))
         .try_fold(Freeze::everything(), |freeze, name| freeze.unfreeze(&graph, name))?;
     let summary = graph.summary(&freeze);
     if printer.is_json() {
-        printer.json(&Inspected { name: cfg.arch, summary: &summary })?;
+        printer.json(&Inspected { name: &name, summary: &summary })?;
     } else {
-        printer.data(&text(cfg.arch, &summary))?;
+        printer.data(&text(&name, &summary))?;
     }
     Ok(Outcome::Fine)
+}
+
+/// The network's name, its classifier's name, and its graph: of a model file, or by architecture alone.
+fn network(args: &Inspect) -> anyhow::Result<(String, String, Graph)> {
+    if Path::new(&args.name).is_file() {
+        let model = Classifier::open(&args.name, &Home::from_env()?)?;
+        let (labels, backbone) = (model.labels().len(), model.backbone);
+        let mut graph = backbone.graph.with_classes(&backbone.classifier, labels)?;
+        if let Some(size) = args.size {
+            graph = graph.with_input([size, size, 3])?;
+        }
+        return Ok((backbone.name, backbone.classifier, graph));
+    }
+    let (architecture, cfg) = registry::find(&args.name)?;
+    let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.classes)?;
+    Ok((architecture.name.to_owned(), architecture.classifier.to_owned(), graph))
 }
 
 fn text(name: &str, summary: &Summary) -> String {
