@@ -149,6 +149,17 @@ fn a_constant_feature_gets_no_weight() {
 }
 
 #[test]
+fn features_that_say_nothing_leave_the_shares_of_the_classes() {
+    let y: Vec<usize> = (0..30).map(|i| usize::from(i % 3 == 0)).collect();
+    let found = fit(&LogisticRegression::default(), &Tensor::full([30, 4], 2.5), &y, 2).unwrap();
+    assert!(found.converged);
+    let odds = f64::from(found.head.bias.data()[0] - found.head.bias.data()[1]);
+    assert!((odds - 2f64.ln()).abs() < 1e-3, "{odds}");
+    let even: Vec<usize> = (0..30).map(|i| i % 3).collect();
+    assert!(fit(&LogisticRegression::default(), &Tensor::full([30, 4], 2.5), &even, 3).unwrap().converged);
+}
+
+#[test]
 fn too_few_steps_are_reported() {
     let (x, y) = clusters(200, 20, 3, 0.3);
     let found = fit(&LogisticRegression { max_iterations: 2, ..fixed(1e-3) }, &x, &y, 3).unwrap();

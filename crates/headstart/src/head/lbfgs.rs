@@ -19,8 +19,11 @@ const NOISE: f64 = 1e-7;
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stop {
-    /// Largest absolute entry of the gradient that counts as converged.
-    pub(crate) tolerance: f64,
+    /// Converged where the largest absolute entry of the gradient is at most this share of the value: a function
+    /// that is nearly at zero still moves, relatively.
+    pub(crate) relative: f64,
+    /// Converged also where it is at most this.
+    pub(crate) absolute: f64,
     /// Most steps.
     pub(crate) max_iterations: usize,
 }
@@ -60,7 +63,7 @@ pub(crate) fn minimise(
     let mut pairs: VecDeque<Pair> = VecDeque::new();
     let (mut trial, mut trial_gradient) = (vec![0.0; x.len()], vec![0.0; x.len()]);
     for iterations in 0..stop.max_iterations {
-        if largest(&gradient) <= stop.tolerance {
+        if stop.reached(value, &gradient) {
             return Ok(Minimum { value, iterations, converged: true });
         }
         let mut direction = descent(&gradient, &pairs);
@@ -105,8 +108,15 @@ pub(crate) fn minimise(
             pairs.clear();
         }
     }
-    let converged = largest(&gradient) <= stop.tolerance;
+    let converged = stop.reached(value, &gradient);
     Ok(Minimum { value, iterations: stop.max_iterations, converged })
+}
+
+impl Stop {
+    fn reached(&self, value: f64, gradient: &[f64]) -> bool {
+        let largest = gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs()));
+        largest <= self.absolute.max(self.relative * value)
+    }
 }
 
 impl Pair {
@@ -154,15 +164,11 @@ fn dot<A: Copy + Into<f64>, B: Copy + Into<f64>>(a: &[A], b: &[B]) -> f64 {
     strands.iter().sum()
 }
 
-fn largest(gradient: &[f64]) -> f64 {
-    gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STOP: Stop = Stop { tolerance: 1e-6, max_iterations: 200 };
+    const STOP: Stop = Stop { relative: 0.0, absolute: 1e-6, max_iterations: 200 };
 
     /// A quadratic with curvatures from 1 to 1e3 and its minimum at 1, 2, 3, ...
     fn bowl(x: &[f64], gradient: &mut [f64]) -> f64 {

@@ -12,8 +12,11 @@ use super::path::{CvPoint, best, cross_validate};
 use super::standardise::Standardiser;
 use super::{ClassWeights, HeadError, LinearHead};
 
-/// Tolerance of a fit in cross-validation, relative to that of the final one.
-const CV_TOLERANCE: f64 = 30.0;
+/// Tolerance of a fit in cross-validation, relative to that of the final one: held-out losses that close to
+/// their limit are told apart.
+const CV_TOLERANCE: f64 = 50.0;
+/// Gradients below are rounding: their entries are means of f32 products of about 1.
+const ROUNDING: f64 = 1e-8;
 
 /// How strongly large weights are penalised.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,8 +60,8 @@ pub struct LogisticRegression {
     pub seed: u64,
     /// Most L-BFGS steps of one fit, at least 1.
     pub max_iterations: usize,
-    /// Converged where no entry of the gradient is larger, above 0. Below about 1e-6 it is lost in the rounding
-    /// of f32 products.
+    /// Converged where the largest entry of the gradient, relative to the objective, is at most this share of
+    /// what it is at the zero head; above 0. Below about 1e-6 it is lost in the rounding of f32 products.
     pub tolerance: f64,
 }
 
@@ -69,7 +72,7 @@ impl Default for LogisticRegression {
             class_weights: ClassWeights::None,
             seed: 0,
             max_iterations: 1000,
-            tolerance: 1e-5,
+            tolerance: 1e-4,
         }
     }
 }
@@ -123,8 +126,9 @@ impl LogisticRegression {
             targets: &ordered,
             class_weights: &class_weights,
         };
-        let stop = Stop { tolerance: self.tolerance, max_iterations: self.max_iterations };
-        let rough = Stop { tolerance: CV_TOLERANCE * stop.tolerance, ..stop };
+        let relative = self.tolerance * samples.steepness_at_zero(pool);
+        let stop = Stop { relative, absolute: ROUNDING, max_iterations: self.max_iterations };
+        let rough = Stop { relative: CV_TOLERANCE * relative, ..stop };
         let cross_validation = cross_validate(pool, &samples, &folds, rough, interrupt)?;
         let l2 = match self.l2 {
             L2::Fixed(l2) => l2,

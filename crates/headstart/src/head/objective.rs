@@ -102,6 +102,15 @@ impl Samples<'_> {
         (logits, score)
     }
 
+    /// The largest absolute entry of the objective's gradient over its value, both at the zero head and over all
+    /// rows: the scale of gradients on this data.
+    pub(crate) fn steepness_at_zero(&self, pool: &Pool) -> f64 {
+        let mut gradient = vec![0.0; self.parameters()];
+        let value =
+            Objective::new(pool, self, 0..0, 0.0).evaluate(&vec![0.0; self.parameters()], &mut gradient);
+        gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs())) / value
+    }
+
     /// How well the head `parameters` does on `rows`.
     pub(crate) fn score(&self, pool: &Pool, parameters: &[f64], rows: Range<usize>) -> Score {
         let (weight, bias) = parameters.split_at(self.classes() * self.d);

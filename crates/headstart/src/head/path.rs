@@ -9,9 +9,7 @@ use super::folds::Folds;
 use super::lbfgs::{Stop, minimise};
 use super::objective::{Objective, Samples, Score};
 
-/// The strengths tried, from strong to weak: 10, 10^0.5, .. 10^-4.
-const STRONGEST: f64 = 1.0;
-const STEP: f64 = 0.5;
+/// Number of strengths, half a decade apart.
 const STRENGTHS: usize = 11;
 /// The search ends after this many strengths in a row that are worse than the best: the held-out loss falls
 /// and then rises, and the weak end of the path is the expensive one.
@@ -55,8 +53,7 @@ pub(crate) fn cross_validate(
         return Ok(points);
     }
     let mut heads = vec![vec![0.0; samples.parameters()]; held_out.len()];
-    for i in 0..STRENGTHS {
-        let l2 = 10f64.powf(STRONGEST - STEP * i as f64);
+    for l2 in strengths(samples.classes()) {
         let mut score = Score::default();
         for (head, fold) in heads.iter_mut().zip(&held_out) {
             let objective = Objective::new(pool, samples, fold.clone(), l2);
@@ -75,7 +72,38 @@ pub(crate) fn cross_validate(
     Ok(points)
 }
 
+/// The strengths tried, from strong to weak: with ten classes 10, 10^0.5, .. 10^-4.
+///
+/// The curvature of the mean loss by one class's weights is `p (1 - p)`, about one over the number of classes:
+/// what counts as strong goes with it.
+fn strengths(classes: usize) -> impl Iterator<Item = f64> {
+    let strongest = (2.0 * (100.0 / classes as f64).log10()).round();
+    (0..STRENGTHS).map(move |i| 10f64.powf(0.5 * (strongest - i as f64)))
+}
+
 /// Index of the lowest loss, the first where equal. 0 without points.
 pub(crate) fn best(points: &[CvPoint]) -> usize {
     (1..points.len()).fold(0, |best, i| if points[i].loss < points[best].loss { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strengths_are_half_decades_that_go_with_the_number_of_classes() {
+        let ends = |classes| {
+            let all: Vec<f64> = strengths(classes).collect();
+            (all[0], all[STRENGTHS - 1])
+        };
+        assert_eq!(ends(10), (10.0, 1e-4));
+        assert_eq!(ends(1000), (0.1, 1e-6));
+        assert!(strengths(2).zip(strengths(2).skip(1)).all(|(a, b)| (a / b - 10f64.sqrt()).abs() < 1e-9));
+    }
+
+    #[test]
+    fn of_equal_losses_the_stronger_penalty_is_best() {
+        let points = [3.0, 1.0, 1.0, 2.0].map(|loss| CvPoint { l2: 1.0, accuracy: 0.0, loss });
+        assert_eq!((best(&points), best(&[])), (1, 0));
+    }
 }
