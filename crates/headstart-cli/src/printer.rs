@@ -1,5 +1,6 @@
 //! The one place that writes: data to standard output, talk to standard error.
 
+use anyhow::Context;
 use serde::Serialize;
 use std::io::{self, ErrorKind, Write};
 
@@ -23,12 +24,12 @@ impl Printer {
     ///
     /// # Errors
     /// Where the stream cannot be written, a full disk say.
-    pub(crate) fn data(&self, text: &str) -> io::Result<bool> {
+    pub(crate) fn data(&self, text: &str) -> anyhow::Result<bool> {
         let mut out = io::stdout().lock();
         match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(error).context("cannot write to standard output"),
         }
     }
 
@@ -36,7 +37,7 @@ impl Printer {
     ///
     /// # Errors
     /// As [`Printer::data`].
-    pub(crate) fn json(&self, value: &impl Serialize) -> io::Result<bool> {
+    pub(crate) fn json(&self, value: &impl Serialize) -> anyhow::Result<bool> {
         self.data(&serde_json::to_string(value)?)
     }
 

@@ -1,5 +1,7 @@
 //! The binary as a person or a program meets it: exit codes, streams, JSON.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where its surroundings fail")]
+
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -249,4 +251,13 @@ fn ctrl_c_ends_with_130_keeps_the_features_and_leaves_no_model() {
     assert!(err(&output).contains("error: interrupted"), "{}", err(&output));
     assert!(!place.path("m.safetensors").exists());
     assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_under_standard_output_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Place::new().command("inspect resnet18").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).starts_with("error: cannot write to standard output"), "{}", err(&output));
 }

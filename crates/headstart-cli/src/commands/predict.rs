@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Predict, printer: &Printer) -> anyhow::Result<Outcome> 
         }
         matches!(written, Ok(true))
     })?;
-    written.context("cannot write to standard output")?;
+    written?;
     Ok(outcome)
 }
 
