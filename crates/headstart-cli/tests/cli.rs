@@ -3,8 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where its surroundings fail")]
 
 use serde_json::Value;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// A folder of its own for home, data and models.
@@ -36,21 +35,6 @@ impl Place {
         assert_eq!(output.status.code(), Some(0), "{line}: {}", err(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
-
-    /// Two classes of eight images each: shades of red and shades of blue.
-    fn colours(&self) {
-        for i in 0..8u8 {
-            let shade = 120 + 15 * i;
-            self.png(&format!("data/red/{i}.png"), [shade, 20, i]);
-            self.png(&format!("data/blue/{i}.png"), [20, i, shade]);
-        }
-    }
-
-    fn png(&self, name: &str, colour: [u8; 3]) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        image::RgbImage::from_pixel(40, 30, image::Rgb(colour)).save(path).unwrap();
-    }
 }
 
 fn out(output: &Output) -> String {
@@ -59,10 +43,6 @@ fn out(output: &Output) -> String {
 
 fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn bytes(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap()
 }
 
 #[test]
@@ -129,100 +109,6 @@ fn the_models_are_listed_with_their_whereabouts() {
 }
 
 #[test]
-#[cfg(feature = "embedded-weights")]
-fn a_classifier_is_trained_measured_and_asked() {
-    let place = Place::new();
-    place.colours();
-    let report = place.json("train data --json --threads 1 -o a.safetensors");
-    assert_eq!(report["classes"], serde_json::json!(["blue", "red"]));
-    assert_eq!(report["features"]["computed"], 16);
-    assert_eq!(report["val"]["accuracy"], 1.0);
-    assert_eq!(report["majority_accuracy"], 0.5);
-
-    // The cache is warm: nothing is computed, and the model is the same byte for byte.
-    let report = place.json("train data --json --threads 1 -o b.safetensors");
-    assert_eq!(report["features"]["computed"], 0);
-    assert_eq!(report["features"]["cached"], 16);
-    let model = bytes(&place.path("a.safetensors"));
-    assert!(model == bytes(&place.path("b.safetensors")), "a warm cache changed the model");
-
-    assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
-    place.json("cache clear --json");
-    let report = place.json("train data --json --threads 2 -o c.safetensors");
-    assert_eq!(report["features"]["computed"], 16);
-    assert!(model == bytes(&place.path("c.safetensors")), "two threads changed the model");
-
-    let inspected = place.json("inspect a.safetensors --json");
-    assert_eq!(inspected["layers"].as_array().unwrap().last().unwrap()["output"], serde_json::json!([2]));
-    assert_eq!(inspected["trainable"], 2 * 1280 + 2);
-
-    let report = place.json("eval a.safetensors data --json");
-    assert_eq!(report["n"], 16);
-    assert_eq!(report["confusion"], serde_json::json!([[8, 0], [0, 8]]));
-
-    let output = place.run("predict a.safetensors data/red/3.png data/blue --json --top 1");
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    let lines: Vec<Value> = out(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(lines.len(), 9);
-    assert_eq!(lines[0]["label"], "red");
-    assert!(lines[1..].iter().all(|l| l["label"] == "blue" && l["top"].as_array().unwrap().len() == 1));
-
-    let mut child = place
-        .command("predict a.safetensors - --json")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(&bytes(&place.path("data/red/5.png"))).unwrap();
-    let answer: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
-    assert_eq!((&answer["path"], &answer["label"]), (&Value::from("-"), &Value::from("red")));
-
-    std::fs::write(place.path("notes.jpg"), "no image").unwrap();
-    let output = place.run("predict a.safetensors notes.jpg data/red/3.png");
-    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
-    assert!(err(&output).contains("skipped notes.jpg"), "{}", err(&output));
-    assert!(out(&output).contains("3.png: red"), "{}", out(&output));
-}
-
-#[test]
-#[cfg(feature = "embedded-weights")]
-fn the_lessons_way_prints_losses_and_the_report_names_skipped_files() {
-    let place = Place::new();
-    place.colours();
-    std::fs::write(place.path("data/red/broken.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
-    let output = place.run("train data --optimizer sgd --epochs 2 -o m.safetensors");
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    assert!(
-        err(&output).contains("epoch 2/2: loss") && err(&output).contains("broken.png"),
-        "{}",
-        err(&output)
-    );
-    assert!(
-        out(&output).contains("95 % interval") && out(&output).contains("m.safetensors"),
-        "{}",
-        out(&output)
-    );
-
-    let output = place.run("train data --strict -o strict.safetensors");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("--strict") && !place.path("strict.safetensors").exists());
-}
-
-#[test]
-#[cfg(feature = "embedded-weights")]
-fn features_are_written_as_an_array_with_a_table() {
-    let place = Place::new();
-    place.colours();
-    let report = place.json("embed data -o f.npy --json");
-    assert_eq!((&report["n"], &report["dim"]), (&Value::from(16), &Value::from(1280)));
-    let array = bytes(&place.path("f.npy"));
-    assert!(array.starts_with(b"\x93NUMPY"));
-    assert!(array.len() > 16 * 1280 * 4);
-    let rows = std::fs::read_to_string(place.path(report["rows"].as_str().unwrap())).unwrap();
-    assert!(rows.contains("blue/0.png") && rows.lines().count() >= 16, "{rows}");
-}
-
-#[test]
 #[cfg(unix)]
 fn a_reader_that_goes_away_is_no_error() {
     let place = Place::new();
@@ -234,30 +120,153 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-#[cfg(all(unix, feature = "embedded-weights"))]
-fn ctrl_c_ends_with_130_keeps_the_features_and_leaves_no_model() {
-    let place = Place::new();
-    let fashion = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fashion");
-    let child =
-        place.command(&format!("train {fashion} -o m.safetensors")).stderr(Stdio::piped()).spawn().unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !place.path("home/features").exists() && std::time::Instant::now() < until {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", err(&output));
-    assert!(err(&output).contains("error: interrupted"), "{}", err(&output));
-    assert!(!place.path("m.safetensors").exists());
-    assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
-}
-
-#[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_under_standard_output_is_an_error() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = Place::new().command("inspect resnet18").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).starts_with("error: cannot write to standard output"), "{}", err(&output));
+}
+
+/// What needs a network's weights: those inside the binary.
+#[cfg(feature = "embedded-weights")]
+mod with_weights {
+    use super::*;
+    use std::io::Write;
+    use std::path::Path;
+
+    impl Place {
+        /// Two classes of eight images each: shades of red and shades of blue.
+        fn colours(&self) {
+            for i in 0..8u8 {
+                let shade = 120 + 15 * i;
+                self.png(&format!("data/red/{i}.png"), [shade, 20, i]);
+                self.png(&format!("data/blue/{i}.png"), [20, i, shade]);
+            }
+        }
+
+        fn png(&self, name: &str, colour: [u8; 3]) {
+            let path = self.path(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::from_pixel(40, 30, image::Rgb(colour)).save(path).unwrap();
+        }
+    }
+
+    fn bytes(path: &Path) -> Vec<u8> {
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn a_classifier_is_trained_measured_and_asked() {
+        let place = Place::new();
+        place.colours();
+        let report = place.json("train data --json --threads 1 -o a.safetensors");
+        assert_eq!(report["classes"], serde_json::json!(["blue", "red"]));
+        assert_eq!(report["features"]["computed"], 16);
+        assert_eq!(report["val"]["accuracy"], 1.0);
+        assert_eq!(report["majority_accuracy"], 0.5);
+
+        // The cache is warm: nothing is computed, and the model is the same byte for byte.
+        let report = place.json("train data --json --threads 1 -o b.safetensors");
+        assert_eq!(report["features"]["computed"], 0);
+        assert_eq!(report["features"]["cached"], 16);
+        let model = bytes(&place.path("a.safetensors"));
+        assert!(model == bytes(&place.path("b.safetensors")), "a warm cache changed the model");
+
+        assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
+        place.json("cache clear --json");
+        let report = place.json("train data --json --threads 2 -o c.safetensors");
+        assert_eq!(report["features"]["computed"], 16);
+        assert!(model == bytes(&place.path("c.safetensors")), "two threads changed the model");
+
+        let inspected = place.json("inspect a.safetensors --json");
+        assert_eq!(inspected["layers"].as_array().unwrap().last().unwrap()["output"], serde_json::json!([2]));
+        assert_eq!(inspected["trainable"], 2 * 1280 + 2);
+
+        let report = place.json("eval a.safetensors data --json");
+        assert_eq!(report["n"], 16);
+        assert_eq!(report["confusion"], serde_json::json!([[8, 0], [0, 8]]));
+
+        let output = place.run("predict a.safetensors data/red/3.png data/blue --json --top 1");
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        let lines: Vec<Value> = out(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 9);
+        assert_eq!(lines[0]["label"], "red");
+        assert!(lines[1..].iter().all(|l| l["label"] == "blue" && l["top"].as_array().unwrap().len() == 1));
+
+        let mut child = place
+            .command("predict a.safetensors - --json")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&bytes(&place.path("data/red/5.png"))).unwrap();
+        let answer: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+        assert_eq!((&answer["path"], &answer["label"]), (&Value::from("-"), &Value::from("red")));
+
+        std::fs::write(place.path("notes.jpg"), "no image").unwrap();
+        let output = place.run("predict a.safetensors notes.jpg data/red/3.png");
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        assert!(err(&output).contains("skipped notes.jpg"), "{}", err(&output));
+        assert!(out(&output).contains("3.png: red"), "{}", out(&output));
+    }
+
+    #[test]
+    fn the_lessons_way_prints_losses_and_the_report_names_skipped_files() {
+        let place = Place::new();
+        place.colours();
+        std::fs::write(place.path("data/red/broken.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
+        let output = place.run("train data --optimizer sgd --epochs 2 -o m.safetensors");
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert!(
+            err(&output).contains("epoch 2/2: loss") && err(&output).contains("broken.png"),
+            "{}",
+            err(&output)
+        );
+        assert!(
+            out(&output).contains("95 % interval") && out(&output).contains("m.safetensors"),
+            "{}",
+            out(&output)
+        );
+
+        let output = place.run("train data --strict -o strict.safetensors");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains("--strict") && !place.path("strict.safetensors").exists());
+    }
+
+    #[test]
+    fn features_are_written_as_an_array_with_a_table() {
+        let place = Place::new();
+        place.colours();
+        let report = place.json("embed data -o f.npy --json");
+        assert_eq!((&report["n"], &report["dim"]), (&Value::from(16), &Value::from(1280)));
+        let array = bytes(&place.path("f.npy"));
+        assert!(array.starts_with(b"\x93NUMPY"));
+        assert!(array.len() > 16 * 1280 * 4);
+        let rows = std::fs::read_to_string(place.path(report["rows"].as_str().unwrap())).unwrap();
+        assert!(rows.contains("blue/0.png") && rows.lines().count() >= 16, "{rows}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn ctrl_c_ends_with_130_keeps_the_features_and_leaves_no_model() {
+        let place = Place::new();
+        let fashion = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fashion");
+        let child = place
+            .command(&format!("train {fashion} -o m.safetensors"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !place.path("home/features").exists() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", err(&output));
+        assert!(err(&output).contains("error: interrupted"), "{}", err(&output));
+        assert!(!place.path("m.safetensors").exists());
+        assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
+    }
 }
