@@ -1,6 +1,7 @@
 //! One model file: the tensors of trunk and head, and a manifest with everything else, in safetensors.
 //!
-//! The manifest is JSON in the file's metadata under `headstart`, with its SHA-256 under `headstart.sha256`.
+//! The manifest is JSON in the file's metadata under `headstart`; it holds the hash of the weights. The SHA-256 of
+//! manifest and golden tensors is under `headstart.sha256`, so that no byte of the file changes unseen.
 //! Reading executes nothing. Golden inputs (`golden.images`, u8 `[n, h, w, 3]`) and their logits
 //! (`golden.logits`) are run at load: a model that answers differently here is refused.
 
@@ -21,6 +22,8 @@ pub const VERSION: u32 = 1;
 const MANIFEST: &str = "headstart";
 const MANIFEST_SUM: &str = "headstart.sha256";
 const GOLDEN: usize = 4;
+const GOLDEN_IMAGES: &str = "golden.images";
+const GOLDEN_LOGITS: &str = "golden.logits";
 /// Golden inputs are small: the networks take any size, and a load should not cost more than a prediction.
 const GOLDEN_SIDE: usize = 64;
 /// Relative distance of golden logits: instruction sets sum in other orders.
@@ -134,13 +137,15 @@ impl Artifact {
         tensors.push((format!("{}.bias", m.classifier), StoredTensor::from_tensor(&self.head.bias)));
         let (pixels, side) = golden_images(&m.preprocess);
         let logits = golden_logits(&self.backbone, &self.head, &pixels, side)?;
+        let logits = StoredTensor::from_tensor(&logits);
+        let bytes = [&pixels[..], logits.bytes()].concat();
         if let Some(images) = StoredTensor::new(DType::U8, [GOLDEN, side, side, 3], pixels) {
-            tensors.push(("golden.images".into(), images));
+            tensors.push((GOLDEN_IMAGES.into(), images));
         }
-        tensors.push(("golden.logits".into(), StoredTensor::from_tensor(&logits)));
+        tensors.push((GOLDEN_LOGITS.into(), logits));
         let damaged = |e: serde_json::Error| Error::Model { path: path.to_owned(), detail: e.to_string() };
         let text = serde_json::to_string(m).map_err(damaged)?;
-        let sum = sha256_hex(text.as_bytes());
+        let sum = sha256_hex(&[text.as_bytes(), &bytes].concat());
         let metadata = BTreeMap::from([(MANIFEST.to_owned(), text), (MANIFEST_SUM.to_owned(), sum)]);
         let tensors: Vec<(&str, &StoredTensor)> =
             tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
@@ -220,7 +225,7 @@ impl Artifact {
 
     fn check_golden(&self, dict: &StateDict, path: &Path) -> Result<(), Error> {
         let bad = |detail: &str| Error::Model { path: path.to_owned(), detail: detail.to_owned() };
-        let (images, expected) = match (dict.get("golden.images"), dict.get("golden.logits")) {
+        let (images, expected) = match (dict.get(GOLDEN_IMAGES), dict.get(GOLDEN_LOGITS)) {
             (Some(images), Some(logits)) => (images, logits.to_tensor()?),
             _ => return Err(bad("it has no golden inputs to check its answers with")),
         };
@@ -259,7 +264,9 @@ fn manifest(dict: &StateDict, path: &Path) -> Result<Manifest, Error> {
     })?;
     let damaged =
         |e: serde_json::Error| bad(format!("its manifest cannot be read ({e}): copy the file again"));
-    if dict.metadata().get(MANIFEST_SUM).map(String::as_str) != Some(&sha256_hex(text.as_bytes())) {
+    let golden = [GOLDEN_IMAGES, GOLDEN_LOGITS].map(|name| dict.get(name).map_or(&[][..], |t| t.bytes()));
+    let sum = sha256_hex(&[text.as_bytes(), golden[0], golden[1]].concat());
+    if dict.metadata().get(MANIFEST_SUM) != Some(&sum) {
         return Err(bad("its manifest is not what was saved: copy the file again".to_owned()));
     }
     let version = serde_json::from_str::<Version>(text).map_err(damaged)?.version;

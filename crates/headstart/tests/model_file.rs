@@ -1,0 +1,123 @@
+//! Model files: what is saved comes back, and what is damaged, newer or incomplete is refused with a reason.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use headstart::artifact::{Recipe, VERSION, Validation};
+use headstart::data::{Interpolation, Preprocess};
+use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
+use headstart::head::LinearHead;
+use headstart::models::{Home, fingerprint};
+use headstart::tensor::Tensor;
+use headstart::{Artifact, Backbone, ClassWeighting, Manifest, Solver};
+use headstart_testing::seeded;
+use std::path::Path;
+
+/// A small network and its head, trained on nothing.
+fn model() -> Artifact {
+    let mut b = GraphBuilder::new([16, 16, 3]);
+    b.stage("stem");
+    let input = b.input();
+    let x = b.conv("conv", input, 4, (3, 2), Padding::Same).unwrap();
+    let x = b.batch_norm("bn", x, 1e-5).unwrap();
+    let x = b.activation("relu", x, Activation::Relu).unwrap();
+    b.stage("fc");
+    let x = b.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
+    b.linear("fc", x, 2).unwrap();
+    let graph = b.finish();
+    let all: Params = graph
+        .params()
+        .into_iter()
+        .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0)))
+        .collect();
+    let head =
+        LinearHead::new(all.get("fc.weight").unwrap().clone(), all.get("fc.bias").unwrap().clone()).unwrap();
+    let preprocess = Preprocess {
+        resize: 16,
+        crop: 16,
+        interpolation: Interpolation::Bilinear,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    };
+    let weights_sha256 = fingerprint(&graph, &all);
+    let backbone =
+        Backbone::new(graph.clone(), "fc".into(), all, preprocess.clone(), "small.none".into()).unwrap();
+    let manifest = Manifest {
+        version: VERSION,
+        headstart: "0.1.0".into(),
+        labels: vec!["ants".into(), "bees".into()],
+        preprocess,
+        backbone: "small.none".into(),
+        graph,
+        classifier: "fc".into(),
+        trunk_sha256: backbone.fingerprint.clone(),
+        weights_sha256,
+        slim: false,
+        recipe: Recipe {
+            seed: 7,
+            views: 1,
+            val_fraction: 0.2,
+            solver: Solver::Convergence,
+            class_weights: ClassWeighting::None,
+            l2: Some(0.1),
+        },
+        data_sha256: String::new(),
+        train_images: 0,
+        validation: Validation { n: 0, accuracy: 0.0, accuracy_ci95: [0.0, 1.0] },
+    };
+    Artifact { manifest, backbone, head }
+}
+
+fn saved(model: &Artifact) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    model.save(&path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn read(bytes: Vec<u8>) -> Result<Artifact, headstart::Error> {
+    Artifact::from_bytes(bytes, Path::new("m.safetensors"), &Home::at("no-home"))
+}
+
+fn refusal(model: &Artifact) -> String {
+    read(saved(model)).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_saved_comes_back_and_the_same_model_gives_the_same_bytes() {
+    let model = model();
+    let bytes = saved(&model);
+    assert_eq!(bytes, saved(&model));
+    let back = read(bytes.clone()).unwrap();
+    assert_eq!(back.manifest, model.manifest);
+    assert_eq!(back.head, model.head);
+    assert_eq!(saved(&back), bytes);
+}
+
+#[test]
+fn a_changed_byte_anywhere_and_a_cut_anywhere_are_refused() {
+    let bytes = saved(&model());
+    for i in (0..bytes.len()).step_by(3) {
+        let mut changed = bytes.clone();
+        changed[i] ^= 0x40;
+        assert!(read(changed).is_err(), "byte {i} of {}", bytes.len());
+        assert!(read(bytes[..i].to_vec()).is_err(), "cut at {i}");
+    }
+}
+
+#[test]
+fn a_newer_version_wrong_labels_and_wrong_weights_are_named() {
+    let mut newer = model();
+    newer.manifest.version = VERSION + 1;
+    assert!(refusal(&newer).contains("written by a newer headstart"), "{}", refusal(&newer));
+    let mut labels = model();
+    labels.manifest.labels.push("wasps".into());
+    assert!(refusal(&labels).contains("3 labels for an output of shape [2]"), "{}", refusal(&labels));
+    let mut weights = model();
+    weights.head.bias = Tensor::zeros([2]);
+    assert!(refusal(&weights).contains("not those it was saved with"), "{}", refusal(&weights));
+    let mut shape = model();
+    shape.head.weight = Tensor::zeros([2, 3]);
+    assert!(shape.save(Path::new("never-written.safetensors")).is_err());
+    let mut slim = model();
+    slim.manifest.slim = true;
+    assert!(refusal(&slim).contains("no network named `small.none`"), "{}", refusal(&slim));
+}
