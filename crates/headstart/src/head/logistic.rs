@@ -129,7 +129,8 @@ impl LogisticRegression {
         let relative = self.tolerance * samples.steepness_at_zero(pool);
         let stop = Stop { relative, absolute: ROUNDING, max_iterations: self.max_iterations };
         let rough = Stop { relative: CV_TOLERANCE * relative, ..stop };
-        let cross_validation = cross_validate(pool, &samples, &folds, rough, interrupt)?;
+        let mut parameters = vec![0.0; samples.parameters()];
+        let cross_validation = cross_validate(pool, &samples, &folds, rough, interrupt, &mut parameters)?;
         let l2 = match self.l2 {
             L2::Fixed(l2) => l2,
             L2::Auto { .. } => {
@@ -137,7 +138,6 @@ impl LogisticRegression {
             }
         };
         let objective = Objective::new(pool, &samples, 0..0, l2);
-        let mut parameters = vec![0.0; samples.parameters()];
         let minimum = minimise(|p, g| objective.evaluate(p, g), &mut parameters, stop, interrupt)?;
         Ok(HeadFit {
             head: standardiser.fold_back(&parameters, classes)?,

@@ -33,12 +33,15 @@ pub struct CvPoint {
 /// stronger one where two are equal.
 ///
 /// Every fold starts a strength from where it ended with the one before. Empty where there are no folds.
+///
+/// `start` becomes the first fold's head of the best strength: the fit on all rows is near it.
 pub(crate) fn cross_validate(
     pool: &Pool,
     samples: &Samples,
     folds: &Folds,
     stop: Stop,
     interrupt: &AtomicBool,
+    start: &mut Vec<f64>,
 ) -> Result<Vec<CvPoint>, HeadError> {
     let mut held_out = Vec::new();
     let mut rows = 0;
@@ -65,8 +68,10 @@ pub(crate) fn cross_validate(
             accuracy: score.correct as f64 / score.n as f64,
             loss: score.loss / score.weight,
         });
-        if points.len() - 1 - best(&points) >= WORSE {
-            break;
+        match points.len() - 1 - best(&points) {
+            0 => start.clone_from(&heads[0]),
+            WORSE.. => break,
+            _ => {}
         }
     }
     Ok(points)
