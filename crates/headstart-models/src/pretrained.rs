@@ -2,6 +2,7 @@
 
 use crate::{Architecture, Home, KeyMap, LoadReport, ModelsError, PretrainedCfg, embedded, load, registry};
 use headstart_graph::{Graph, Params};
+use headstart_tensor::Tensor;
 use headstart_weights::StateDict;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +78,22 @@ impl Pretrained {
     pub fn from_file(name: &str, path: &Path) -> Result<Pretrained, ModelsError> {
         let (architecture, cfg) = registry::find(name)?;
         Pretrained::from_dict(architecture, cfg, path, &StateDict::open(path)?)
+    }
+
+    /// Replaces the classifier by one of `classes` outputs whose weights and biases are zero: the loss starts at
+    /// `ln(classes)`, and nothing depends on a seed.
+    ///
+    /// # Errors
+    /// Never for a registered network: its classifier is a linear layer.
+    pub fn replace_head(&mut self, classes: usize) -> Result<(), ModelsError> {
+        let classifier = self.architecture.classifier;
+        self.graph = self.graph.with_classes(classifier, classes)?;
+        for spec in self.graph.params() {
+            if spec.name.strip_prefix(classifier).is_some_and(|rest| rest.starts_with('.')) {
+                self.params.insert(spec.name, Tensor::zeros(spec.shape));
+            }
+        }
+        Ok(())
     }
 
     fn from_dict(

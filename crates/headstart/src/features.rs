@@ -1,10 +1,13 @@
 //! Feature extraction: every image through the frozen trunk once, from the cache where it was before.
 
 use crate::{Backbone, Error, FeatureCache, Session};
-use headstart_data::{ImageError, Picture, Skipped, View};
+use headstart_data::{ImageError, Item, Picture, Preprocess, Skipped, View};
+use headstart_graph::Trunk;
+use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Images handed to the workers in one go.
@@ -41,6 +44,32 @@ struct Row {
     hash: [u8; 32],
     /// For every view its key and, where it was not in the cache, its features.
     views: Vec<([u8; 32], Option<Vec<f32>>)>,
+}
+
+/// The trunk's activations of the centre view of `items`, `[n, ..]`, without the cache: for loops of your own.
+///
+/// # Errors
+/// The first image that cannot be read.
+pub fn activations(
+    trunk: &Trunk,
+    preprocess: &Preprocess,
+    items: &[Item],
+    pool: &Pool,
+) -> Result<Tensor, ImageError> {
+    let size = trunk.output().len();
+    let mut out = Tensor::zeros([&[items.len()], trunk.output().dims()].concat());
+    let failed = Mutex::new(None);
+    pool.chunks_mut(out.data_mut(), size, |i, out| {
+        let mut image = vec![0.0; preprocess.values()];
+        match items[i].picture.decode() {
+            Ok(picture) => {
+                preprocess.apply(&picture, View::Center, &mut image);
+                trunk.run_one(&image, out);
+            }
+            Err(error) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(out), Err)
 }
 
 /// Computes, or takes from the cache, the features of `pictures` in `views_each` views.

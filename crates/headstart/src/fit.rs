@@ -68,11 +68,7 @@ pub fn fit_epochs(
             }
             total += f64::from(loss) * batch.len() as f64;
             let gradients = backward(&graph, &params, &activations, gradient, &freeze, session.pool)?;
-            for (name, gradient) in &gradients {
-                if let Some(param) = params.get_mut(name) {
-                    optimizer.step(name, param.data_mut(), gradient.data(), options.lr)?;
-                }
-            }
+            optimizer.step_all(&mut params, &gradients, options.lr)?;
         }
         let train_loss = total / targets.len().max(1) as f64;
         session.progress.note(&format!("epoch {epoch}/{}: loss {train_loss:.4}", options.epochs));

@@ -29,7 +29,7 @@ pub use classifier::{Classifier, Prediction, Ranked};
 pub use embed::{EmbedReport, embed};
 pub use error::Error;
 pub use evaluate::{EvalReport, evaluate};
-pub use features::{Features, extract};
+pub use features::{Features, activations, extract};
 pub use fit::{Epoch, fit_epochs};
 pub use head::ClassWeights;
 pub use headstart_data as data;

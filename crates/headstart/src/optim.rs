@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::head::HeadError;
+use headstart_graph::{Gradients, Params};
+use headstart_tensor::Tensor;
 
 /// An update rule and its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -98,6 +100,18 @@ impl Optimizer {
     /// The rule.
     pub fn rule(&self) -> Rule {
         self.rule
+    }
+
+    /// Moves every parameter that has a gradient one step of learning rate `lr`, in the order of the names.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`]; a gradient of a parameter that is not there is one of another length.
+    pub fn step_all(&mut self, params: &mut Params, gradients: &Gradients, lr: f64) -> Result<(), HeadError> {
+        for (name, gradient) in gradients {
+            let parameter = params.get_mut(name).map(Tensor::data_mut).unwrap_or_default();
+            self.step(name, parameter, gradient.data(), lr)?;
+        }
+        Ok(())
     }
 
     /// Moves parameter `name` one step of learning rate `lr` (from 0) against its gradient.

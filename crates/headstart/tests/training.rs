@@ -46,9 +46,7 @@ fn ten_steps(unfrozen: &[&str], mut optimizer: Optimizer, lr: f64, gain: f64) ->
         let (loss, gradient) = cross_entropy(activations.output(), &targets, None).unwrap();
         losses.push(loss);
         let gradients = backward(&split.tail, &params, &activations, gradient, &freeze, &pool).unwrap();
-        for (name, gradient) in &gradients {
-            optimizer.step(name, params.get_mut(name).unwrap().data_mut(), gradient.data(), lr).unwrap();
-        }
+        optimizer.step_all(&mut params, &gradients, lr).unwrap();
     }
     (losses, params)
 }
