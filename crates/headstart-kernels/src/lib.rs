@@ -2,7 +2,7 @@
 //!
 //! Activations are NHWC (channels contiguous), one image a call: images are spread over threads by the
 //! caller, so that a result never depends on the number of threads or on what else is in the batch.
-//! [`reference`] holds every kernel again as plain loops: the specification, and the oracle of the tests.
+//! [`mod@reference`] holds every kernel again as plain loops: the specification, and the oracle of the tests.
 
 mod activation;
 mod conv;
