@@ -248,6 +248,55 @@ mod with_weights {
     }
 
     #[test]
+    fn a_damaged_model_is_refused_and_strict_stops_before_a_model_is_written() {
+        let place = Place::new();
+        place.colours();
+        place.json("train data --json -o m.safetensors");
+        let model = bytes(&place.path("m.safetensors"));
+        std::fs::write(place.path("cut.safetensors"), &model[..model.len() / 2]).unwrap();
+        let mut changed = model.clone();
+        changed[model.len() / 3] ^= 1;
+        std::fs::write(place.path("changed.safetensors"), changed).unwrap();
+        for (name, words) in
+            [("cut", "cut.safetensors"), ("changed", "copy the file again"), ("absent", "absent")]
+        {
+            let output = place.run(&format!("predict {name}.safetensors data/red/3.png"));
+            assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""), "{name}");
+            assert!(err(&output).contains(words), "{}", err(&output));
+        }
+
+        std::fs::write(place.path("data/red/broken.png"), "no image").unwrap();
+        let output = place.run("train data --strict -o strict.safetensors");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains("broken.png"), "{}", err(&output));
+        assert!(!place.path("strict.safetensors").exists());
+        let report = place.json("train data --json -o m.safetensors");
+        assert_eq!(report["skipped"][0]["path"], "red/broken.png");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_disk_that_fills_up_leaves_the_old_model_and_nothing_half_written() {
+        let place = Place::new();
+        place.colours();
+        place.json("train data --json -o m.safetensors");
+        let model = bytes(&place.path("m.safetensors"));
+        // A limit on the size of files stands in for the full disk; the features are in the cache already.
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 1000; exec {} train data --seed 5 -o m.safetensors",
+            env!("CARGO_BIN_EXE_headstart")
+        );
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(place.0.path()).env("HEADSTART_HOME", place.path("home"));
+        let output = shell.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(err(&output).contains("m.safetensors"), "{}", err(&output));
+        assert!(model == bytes(&place.path("m.safetensors")), "the old model is still there");
+        let names = std::fs::read_dir(place.0.path()).unwrap().map(|e| e.unwrap().file_name());
+        assert!(names.into_iter().all(|n| !n.to_string_lossy().contains("partial")), "nothing half-written");
+    }
+
+    #[test]
     #[cfg(unix)]
     fn ctrl_c_ends_with_130_keeps_the_features_and_leaves_no_model() {
         let place = Place::new();
