@@ -238,4 +238,23 @@ mod tests {
             assert!(serde_json::from_str::<Graph>(&hostile).is_err(), "{to}");
         }
     }
+
+    #[test]
+    fn counts_of_absurd_layers_saturate() {
+        let absurd = Conv2d {
+            in_channels: 1 << 28,
+            out_channels: 1 << 28,
+            kernel: [4096, 4096],
+            stride: [1, 1],
+            padding: Padding::Same,
+            groups: 1,
+            bias: true,
+        };
+        let mut b = GraphBuilder::new([1, 1, 1 << 28]);
+        let x = b.add("a", Op::Conv2d(absurd.clone()), &[NodeId(0)]).unwrap();
+        b.add("b", Op::Conv2d(absurd), &[x]).unwrap();
+        let graph = b.finish();
+        assert_eq!((graph.parameter_count(), graph.macs()), (usize::MAX, u64::MAX));
+        assert_eq!(graph.summary(&crate::Freeze::everything()).parameters, usize::MAX);
+    }
 }

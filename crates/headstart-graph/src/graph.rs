@@ -84,12 +84,12 @@ impl Graph {
 
     /// Number of trained values (running statistics left out, as PyTorch counts).
     pub fn parameter_count(&self) -> usize {
-        self.params().iter().filter(|p| p.kind == ParamKind::Weight).map(|p| p.shape.len()).sum()
+        ParamSpec::values(self.params().iter().filter(|p| p.kind == ParamKind::Weight))
     }
 
-    /// Multiply-accumulates for one image.
+    /// Multiply-accumulates for one image; saturates.
     pub fn macs(&self) -> u64 {
-        self.nodes.iter().map(|n| n.op.macs(&n.shape)).sum()
+        self.nodes.iter().fold(0, |sum, n| sum.saturating_add(n.op.macs(&n.shape)))
     }
 
     /// The same network for inputs of another shape.

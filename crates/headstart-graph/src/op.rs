@@ -51,6 +51,11 @@ pub struct ParamSpec {
 }
 
 impl ParamSpec {
+    /// Number of values of several parameters. Saturates: a graph of a file may claim anything.
+    pub fn values<'a>(specs: impl IntoIterator<Item = &'a ParamSpec>) -> usize {
+        specs.into_iter().fold(0, |sum, p| sum.saturating_add(p.shape.len()))
+    }
+
     pub(crate) fn weight(name: &str, shape: impl Into<Shape>) -> Self {
         ParamSpec { name: name.to_owned(), shape: shape.into(), kind: ParamKind::Weight }
     }
@@ -119,7 +124,9 @@ impl Op {
     /// Multiply-accumulates for one image, as papers count them: those of convolutions and linear layers.
     pub fn macs(&self, output: &Shape) -> u64 {
         let per_value = match self {
-            Op::Conv2d(conv) => conv.in_channels / conv.groups.max(1) * conv.kernel[0] * conv.kernel[1],
+            Op::Conv2d(conv) => {
+                (conv.in_channels / conv.groups.max(1)).saturating_mul(conv.kernel[0] * conv.kernel[1])
+            }
             Op::Linear(linear) => linear.in_features,
             Op::Input
             | Op::BatchNorm2d(_)

@@ -1,6 +1,6 @@
 //! The architecture as a table.
 
-use crate::{Freeze, Graph, ParamKind};
+use crate::{Freeze, Graph, ParamKind, ParamSpec};
 use serde::Serialize;
 
 /// A layer's row.
@@ -46,14 +46,14 @@ impl Graph {
         let layers = self.nodes()[1..].iter().map(|node| {
             let weights: Vec<_> = node.params().into_iter().filter(|p| p.kind == ParamKind::Weight).collect();
             let moving = weights.iter().filter(|p| freeze.is_trainable(&p.name));
-            let moving: usize = moving.map(|p| p.shape.len()).sum();
-            trainable += moving;
+            let moving = ParamSpec::values(moving);
+            trainable = usize::saturating_add(trainable, moving);
             LayerSummary {
                 stage: node.stage.clone(),
                 name: node.name.clone(),
                 op: node.op.to_string(),
                 output: node.shape.dims().to_vec(),
-                parameters: weights.iter().map(|p| p.shape.len()).sum(),
+                parameters: ParamSpec::values(&weights),
                 macs: node.op.macs(&node.shape),
                 frozen: (!weights.is_empty()).then_some(moving == 0),
             }
