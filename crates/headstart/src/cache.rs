@@ -15,7 +15,8 @@ use headstart_weights::replace_file;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"HSFEAT01";
@@ -25,59 +26,97 @@ const SEGMENT: usize = 256;
 /// The key of one image's features in a space: SHA-256 over its bytes and its view.
 pub type FeatureKey = [u8; 32];
 
-/// The cached features of one space.
+/// The cached features of one space. What is in memory is the index and the segment that is being filled.
 #[derive(Debug)]
 pub struct FeatureCache {
     folder: PathBuf,
     dim: usize,
-    known: BTreeMap<FeatureKey, Vec<f32>>,
-    pending: Vec<FeatureKey>,
+    segments: Vec<PathBuf>,
+    places: BTreeMap<FeatureKey, Place>,
+    pending: Vec<(FeatureKey, Vec<f32>)>,
+    /// The segment read last: reads mostly run through one after the other.
+    open: Option<(usize, File)>,
 }
 
+/// Where features are.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Segment { segment: usize, entry: usize },
+    Pending(usize),
+}
+
+const HEAD: usize = 16;
+
 impl FeatureCache {
-    /// Opens the space of features of `dim` values that `description` stands for.
+    /// Opens the space of features of `dim` values that `description` stands for, and checks its segments.
     ///
     /// # Errors
     /// Where the folder cannot be made or read.
     pub fn open(home: &Home, description: &str, dim: usize, progress: &dyn Progress) -> Result<Self, Error> {
         let folder = home.features().join(headstart_models::sha256_hex(description.as_bytes()));
         std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-        let mut cache = FeatureCache { folder, dim, known: BTreeMap::new(), pending: Vec::new() };
+        let mut cache = FeatureCache {
+            segments: Vec::new(),
+            places: BTreeMap::new(),
+            pending: Vec::new(),
+            open: None,
+            folder,
+            dim,
+        };
         for path in segments(&cache.folder)? {
             let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-            if cache.take(&bytes).is_none() {
-                progress
-                    .note(&format!("the cached features in {} are damaged: computed again", path.display()));
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            match keys(&bytes, dim) {
+                Some(keys) => cache.index(path, keys),
+                None => {
+                    let damaged =
+                        format!("the cached features in {} are damaged: computed again", path.display());
+                    progress.note(&damaged);
+                    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
             }
         }
         Ok(cache)
     }
 
-    /// Adds a segment's features, if it is whole.
-    fn take(&mut self, bytes: &[u8]) -> Option<()> {
-        let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-        let (head, entries) = body.split_at_checked(16)?;
-        let number = |at: usize| head[at..at + 4].iter().rev().fold(0usize, |n, &b| n << 8 | usize::from(b));
-        let (dim, count) = (number(8), number(12));
-        let size = 32 + 4 * dim;
-        let whole = head[..8] == *MAGIC
-            && dim == self.dim
-            && Some(entries.len()) == count.checked_mul(size)
-            && Sha256::digest(body)[..] == *sum;
-        if !whole {
-            return None;
+    fn index(&mut self, path: PathBuf, keys: Vec<FeatureKey>) {
+        let segment = self.segments.len();
+        self.segments.push(path);
+        for (entry, key) in keys.into_iter().enumerate() {
+            self.places.insert(key, Place::Segment { segment, entry });
         }
-        for entry in entries.chunks_exact(size) {
-            let (key, values) = entry.split_first_chunk::<32>()?;
-            self.known.insert(*key, values.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect());
-        }
-        Some(())
     }
 
-    /// The features of that key, where they are known.
-    pub fn get(&self, key: &FeatureKey) -> Option<&[f32]> {
-        self.known.get(key).map(Vec::as_slice)
+    /// Whether the features of that key are known.
+    pub fn contains(&self, key: &FeatureKey) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// Appends the features of that key to `out`; false where they are not known.
+    ///
+    /// # Errors
+    /// Where a segment can no longer be read.
+    pub fn read(&mut self, key: &FeatureKey, out: &mut Vec<f32>) -> Result<bool, Error> {
+        let (segment, entry) = match self.places.get(key) {
+            None => return Ok(false),
+            Some(Place::Pending(i)) => {
+                out.extend_from_slice(&self.pending[*i].1);
+                return Ok(true);
+            }
+            Some(Place::Segment { segment, entry }) => (*segment, *entry),
+        };
+        let path = &self.segments[segment];
+        let mut file = match self.open.take() {
+            Some((open, file)) if open == segment => file,
+            _ => File::open(path).map_err(Error::io("read", path))?,
+        };
+        let size = 32 + 4 * self.dim;
+        let mut bytes = vec![0; 4 * self.dim];
+        let at = (HEAD + entry * size + 32) as u64;
+        let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut bytes));
+        read.map_err(Error::io("read", path))?;
+        out.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)));
+        self.open = Some((segment, file));
+        Ok(true)
     }
 
     /// Adds features; now and then a segment is written.
@@ -86,8 +125,9 @@ impl FeatureCache {
     /// Where a segment cannot be written.
     pub fn insert(&mut self, key: FeatureKey, features: Vec<f32>) -> Result<(), Error> {
         debug_assert_eq!(features.len(), self.dim);
-        if self.known.insert(key, features).is_none() {
-            self.pending.push(key);
+        if !self.contains(&key) {
+            self.places.insert(key, Place::Pending(self.pending.len()));
+            self.pending.push((key, features));
         }
         if self.pending.len() >= SEGMENT { self.flush() } else { Ok(()) }
     }
@@ -103,18 +143,33 @@ impl FeatureCache {
         let mut body = MAGIC.to_vec();
         body.extend((self.dim as u32).to_le_bytes());
         body.extend((self.pending.len() as u32).to_le_bytes());
-        for key in &self.pending {
+        for (key, features) in &self.pending {
             body.extend(key);
-            body.extend(self.known[key].iter().flat_map(|v| v.to_le_bytes()));
+            body.extend(features.iter().flat_map(|v| v.to_le_bytes()));
         }
         let sum = Sha256::digest(&body);
         body.extend(&sum[..]);
         let name: String = sum[..16].iter().map(|b| format!("{b:02x}")).collect();
         let path = self.folder.join(format!("{name}.segment"));
         replace_file(&path, |w| w.write_all(&body)).map_err(Error::io("write", &path))?;
-        self.pending.clear();
+        let keys = std::mem::take(&mut self.pending).into_iter().map(|(key, _)| key).collect();
+        self.index(path, keys);
         Ok(())
     }
+}
+
+/// The keys of a segment, if it is whole.
+fn keys(bytes: &[u8], expected_dim: usize) -> Option<Vec<FeatureKey>> {
+    let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+    let (head, entries) = body.split_at_checked(HEAD)?;
+    let number = |at: usize| head[at..at + 4].iter().rev().fold(0usize, |n, &b| n << 8 | usize::from(b));
+    let (dim, count) = (number(8), number(12));
+    let size = 32 + 4 * dim;
+    let whole = head[..8] == *MAGIC
+        && dim == expected_dim
+        && Some(entries.len()) == count.checked_mul(size)
+        && Sha256::digest(body)[..] == *sum;
+    whole.then(|| entries.chunks_exact(size).filter_map(|e| e.first_chunk::<32>().copied()).collect())
 }
 
 fn segments(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -187,26 +242,36 @@ mod tests {
     fn features_come_back_and_a_damaged_segment_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path());
-        let open = || FeatureCache::open(&home, "a space", 2, &Quiet).unwrap();
-        let mut cache = open();
+        let open = |space| FeatureCache::open(&home, space, 2, &Quiet).unwrap();
+        let read = |cache: &mut FeatureCache, key| {
+            let mut out = Vec::new();
+            cache.read(&key, &mut out).unwrap().then_some(out)
+        };
+        let mut cache = open("a space");
         cache.insert([1; 32], vec![1.0, 2.0]).unwrap();
         cache.insert([2; 32], vec![f32::MIN_POSITIVE, -0.0]).unwrap();
+        cache.insert([2; 32], vec![9.0, 9.0]).unwrap();
+        assert_eq!(read(&mut cache, [2; 32]), Some(vec![f32::MIN_POSITIVE, -0.0]));
         cache.flush().unwrap();
-        assert_eq!(open().get(&[1; 32]), Some(&[1.0, 2.0][..]));
-        assert!(FeatureCache::open(&home, "another space", 2, &Quiet).unwrap().get(&[1; 32]).is_none());
+        for mut cache in [cache, open("a space")] {
+            assert_eq!(read(&mut cache, [2; 32]), Some(vec![f32::MIN_POSITIVE, -0.0]));
+            assert_eq!(read(&mut cache, [1; 32]), Some(vec![1.0, 2.0]));
+            assert_eq!(read(&mut cache, [3; 32]), None);
+        }
+        assert!(!open("another space").contains(&[1; 32]));
         assert_eq!(cache_info(&home).unwrap().segments, 1);
 
-        let segment = &segments(&cache.folder).unwrap()[0];
+        let segment = &segments(&open("a space").folder).unwrap()[0];
         let whole = std::fs::read(segment).unwrap();
         for i in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[i] ^= 1;
             std::fs::write(segment, &bytes).unwrap();
-            assert!(open().get(&[1; 32]).is_none(), "byte {i}");
+            assert!(!open("a space").contains(&[1; 32]), "byte {i}");
             assert!(!segment.exists(), "a damaged segment is removed");
         }
         std::fs::write(segment, &whole[..whole.len() - 1]).unwrap();
-        assert!(open().get(&[1; 32]).is_none());
+        assert!(!open("a space").contains(&[1; 32]));
         assert_eq!(cache_clear(&home).unwrap().spaces, 2);
         assert_eq!(cache_info(&home).unwrap().spaces, 0);
     }

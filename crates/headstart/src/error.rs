@@ -48,6 +48,15 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Features that were just computed or found are no longer in the cache.
+    #[error("the cache in {} was changed while it was used: run the command again", path.display())]
+    CacheLost {
+        /// The cache's folder.
+        path: PathBuf,
+    },
+    /// Features do not fill whole rows.
+    #[error(transparent)]
+    Shape(#[from] headstart_tensor::ShapeError),
     /// A table of class weights names other classes than the data, or holds something else than weights.
     #[error("{}: {detail}", path.display())]
     ClassWeights {

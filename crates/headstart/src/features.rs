@@ -121,7 +121,9 @@ pub fn extract(
                             if let Some(features) = fresh {
                                 cache.insert(key, features)?;
                             }
-                            values.extend_from_slice(cache.get(&key).unwrap_or_default());
+                            if !cache.read(&key, &mut values)? {
+                                return Err(Error::CacheLost { path: session.home.features() });
+                            }
                         }
                     }
                 }
@@ -136,8 +138,7 @@ pub fn extract(
     session.progress.finish();
     done?;
     session.check()?;
-    let rows = found.kept.len() * views_each;
-    found.values = Tensor::from_fn([rows, dim], |i| values[i]);
+    found.values = Tensor::new([found.kept.len() * views_each, dim], values)?;
     found.seconds = started.elapsed().as_secs_f64();
     Ok(found)
 }
@@ -160,7 +161,7 @@ fn one(
             hasher.update(seed.to_le_bytes());
         }
         let key: [u8; 32] = hasher.finalize().into();
-        if cache.get(&key).is_some() {
+        if cache.contains(&key) {
             row.views.push((key, None));
             continue;
         }
