@@ -118,11 +118,21 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
         return Err(ImageError::Empty);
     }
     match Format::of(bytes) {
-        Some(Format::Jpeg) => jpeg::decode(bytes),
-        Some(Format::Raster(format)) => raster::decode(bytes, format),
+        Some(Format::Jpeg) => contained("JPEG", || jpeg::decode(bytes)),
+        Some(Format::Raster(format)) => contained("raster", || raster::decode(bytes, format)),
         Some(Format::Foreign(format)) => Err(ImageError::Unsupported { format, detail: "image".to_owned() }),
         None => Err(ImageError::NotAnImage { starts_with: format::first_bytes(bytes) }),
     }
+}
+
+/// Runs a decoder so that a panic of its own spoils one file, not the run: decoders are the largest code that
+/// meets bytes of strangers.
+fn contained(
+    format: &'static str,
+    decoder: impl FnOnce() -> Result<RgbImage, ImageError>,
+) -> Result<RgbImage, ImageError> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decoder));
+    outcome.unwrap_or_else(|_| Err(ImageError::Corrupt { format, detail: "its decoder gave up".to_owned() }))
 }
 
 /// Whether these first bytes of a file (32 are enough) are those of an image, readable here or not.
@@ -174,6 +184,12 @@ mod tests {
         crc.update(&ihdr);
         let sum = crc.sum().to_be_bytes();
         [b"\x89PNG\r\n\x1A\n\0\0\0\x0D".as_slice(), &ihdr, &sum, b"\0\0\0\x10IDAT"].concat()
+    }
+
+    #[test]
+    fn a_decoder_that_panics_spoils_one_file() {
+        let error = super::contained("JPEG", || panic!("an index out of bounds")).unwrap_err();
+        assert_eq!((error.name(), error.to_string().contains("gave up")), ("corrupt", true), "{error}");
     }
 
     #[test]
