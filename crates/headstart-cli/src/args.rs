@@ -68,7 +68,7 @@ pub(crate) struct Train {
     pub(crate) class_weights: ClassWeighting,
     #[command(flatten)]
     pub(crate) epochs: Epochs,
-    /// Stop at the first file that cannot be used.
+    /// Make files that cannot be used an error, not a note.
     #[arg(long)]
     pub(crate) strict: bool,
     /// Leave the backbone's weights out of the model file and name them by their hash.

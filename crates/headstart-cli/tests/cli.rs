@@ -297,6 +297,23 @@ mod with_weights {
     }
 
     #[test]
+    fn embed_overwrites_nothing_that_is_not_its_own() {
+        let place = Place::new();
+        place.colours();
+        let table = "path,label\ndata/red/3.png,red\ndata/blue/3.png,blue\n";
+        std::fs::write(place.path("table.csv"), table).unwrap();
+        for line in ["embed data -o x.tsv", "embed table.csv -o table.csv", "embed table.csv -o folder/x.npy"]
+        {
+            assert_eq!(place.run(line).status.code(), Some(2), "{line}");
+        }
+        place.json("embed table.csv -o table.npy --json");
+        assert_eq!(std::fs::read_to_string(place.path("table.csv")).unwrap(), table);
+        assert!(place.path("table.rows.tsv").exists());
+        std::fs::write(place.path("bad.csv"), "file,class\n1,2\n").unwrap();
+        assert!(err(&place.run("embed bad.csv -o b.npy")).contains("path and label"));
+    }
+
+    #[test]
     #[cfg(unix)]
     fn ctrl_c_ends_with_130_keeps_the_features_and_leaves_no_model() {
         let place = Place::new();

@@ -232,6 +232,7 @@ mod tests {
             ("\"stride\":[2,2]", "\"stride\":[0,2]"),
             ("\"inputs\":[1]", "\"inputs\":[7]"),
             ("\"op\":\"linear\"", "\"op\":\"exec\""),
+            ("\"in_channels\":3", "\"in_channels\":3,\"dilation\":2"),
         ] {
             let hostile = text.replacen(from, to, 1);
             assert_ne!(hostile, text, "{from} is in the text");

@@ -53,8 +53,8 @@ pub(crate) struct Step {
     pub(crate) len: usize,
 }
 
-/// The steps of a graph, and where each node's value is.
-pub(crate) fn compile(graph: &Graph, params: &Params) -> Result<Vec<Step>, GraphError> {
+/// The steps of a graph, and where its output is.
+pub(crate) fn compile(graph: &Graph, params: &Params) -> Result<(Vec<Step>, Source), GraphError> {
     params.check(graph)?;
     let nodes = graph.nodes();
     let mut uses = vec![0usize; nodes.len()];
@@ -65,7 +65,8 @@ pub(crate) fn compile(graph: &Graph, params: &Params) -> Result<Vec<Step>, Graph
         compiler.place[i] = place;
         debug_assert!(matches!(place, Source::Step(s) if compiler.steps[s].len == node.shape.len()));
     }
-    Ok(compiler.steps)
+    let output = compiler.place[nodes.len() - 1];
+    Ok((compiler.steps, output))
 }
 
 struct Compiler {
@@ -85,7 +86,7 @@ impl Compiler {
             Op::Input => return Ok(Source::Input),
             Op::Conv2d(op) => {
                 let conv = op.sizes(shape_in, &node.shape);
-                let weights = op.pack(data("weight")?, |_| 1.0);
+                let weights = op.pack(data("weight")?);
                 let bias = if op.bias { data("bias")?.to_vec() } else { vec![0.0; channels] };
                 let kernel = if op.is_depthwise() {
                     Kernel::Depthwise { conv, weights }

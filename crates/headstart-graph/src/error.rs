@@ -61,6 +61,22 @@ pub enum GraphError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// A written graph has more nodes than any network.
+    #[error("the graph has {found} nodes, more than {limit}")]
+    TooManyNodes {
+        /// Its nodes.
+        found: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// Running one image would not fit in memory.
+    #[error("one image needs {found} values of working memory, more than {limit}: choose a smaller input")]
+    TooMuchMemory {
+        /// Values of all buffers.
+        found: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
     /// A name is neither a stage nor a layer nor a parameter.
     #[error("`{name}` names no stage, layer or parameter of this network{}", did_you_mean(nearest))]
     UnknownName {

@@ -71,7 +71,7 @@ impl Graph {
         let nodes = self.nodes();
         let moves = |i: usize| nodes[i].params().iter().any(|p| freeze.is_trainable(&p.name));
         let frozen = (1..nodes.len()).find(|&i| moves(i)).unwrap_or(nodes.len());
-        let cut = (0..frozen).rev().find(|&i| self.is_bottleneck(i)).unwrap_or(0);
+        let cut = self.last_bottleneck(frozen);
         Ok(Split {
             trunk: self.prefix(NodeId(cut))?,
             tail: self.suffix(NodeId(cut))?,
@@ -79,9 +79,21 @@ impl Graph {
         })
     }
 
-    /// Whether nodes behind `cut` read no node before it.
-    fn is_bottleneck(&self, cut: usize) -> bool {
-        self.nodes()[cut + 1..].iter().all(|n| n.inputs.iter().all(|i| i.0 >= cut))
+    /// The last of the first `limit` nodes behind which no node before it is read.
+    fn last_bottleneck(&self, limit: usize) -> usize {
+        let mut last_reader: Vec<usize> = (0..self.nodes().len()).collect();
+        for (i, node) in self.nodes().iter().enumerate() {
+            node.inputs.iter().for_each(|input| last_reader[input.0] = i);
+        }
+        // Up to where the values before node `i` are read.
+        let (mut reach, mut cut) = (0, 0);
+        for (i, &reader) in last_reader.iter().enumerate().take(limit) {
+            if reach <= i {
+                cut = i;
+            }
+            reach = reach.max(reader);
+        }
+        cut
     }
 }
 

@@ -4,6 +4,9 @@ use crate::{GraphBuilder, GraphError, Op, ParamKind, ParamSpec};
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
+/// The most nodes a graph of a file may have; the deepest networks have a few hundred.
+const MAX_NODES: usize = 20_000;
+
 /// A node's place in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -201,6 +204,9 @@ impl TryFrom<Written> for Graph {
     type Error = GraphError;
 
     fn try_from(written: Written) -> Result<Self, GraphError> {
+        if written.nodes.len() > MAX_NODES {
+            return Err(GraphError::TooManyNodes { found: written.nodes.len(), limit: MAX_NODES });
+        }
         let mut builder = GraphBuilder::checked(written.input.into())?;
         for node in written.nodes {
             builder.stage(&node.stage);

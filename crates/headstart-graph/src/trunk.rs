@@ -10,6 +10,9 @@ use headstart_kernels::{Isa, Mat, Pool, conv2d, depthwise, epilogue, global_avg_
 use headstart_tensor::{Shape, Tensor};
 use std::sync::{Mutex, PoisonError};
 
+/// The most values that one image's buffers may take (2 GiB in f32).
+const MAX_MEMORY: usize = 1 << 29;
+
 /// A compiled network (usually the frozen prefix of one). Immutable and shared between threads.
 #[derive(Debug)]
 pub struct Trunk {
@@ -20,6 +23,8 @@ pub struct Trunk {
     slots: Vec<usize>,
     sizes: Vec<usize>,
     scratch: usize,
+    /// Where the output is after the last step.
+    result: Source,
     isa: Isa,
     spare: Mutex<Vec<Workspace>>,
 }
@@ -36,14 +41,20 @@ impl Trunk {
     /// # Errors
     /// Where a parameter is missing or misshapen.
     pub fn compile(graph: &Graph, params: &Params) -> Result<Trunk, GraphError> {
-        let steps = compile(graph, params)?;
-        let (slots, sizes) = plan(&steps);
+        let (steps, result) = compile(graph, params)?;
+        let (slots, sizes) = plan(&steps, result);
         let scratch =
             steps.iter().map(|s| if let Kernel::Dense { conv, .. } = &s.kernel { conv.scratch() } else { 0 });
+        let scratch = scratch.max().unwrap_or(0);
+        let memory = sizes.iter().fold(scratch, |sum, &n| sum.saturating_add(n));
+        if memory > MAX_MEMORY {
+            return Err(GraphError::TooMuchMemory { found: memory, limit: MAX_MEMORY });
+        }
         Ok(Trunk {
             input: graph.input().clone(),
             output: graph.output().clone(),
-            scratch: scratch.max().unwrap_or(0),
+            scratch,
+            result,
             steps,
             slots,
             sizes,
@@ -93,10 +104,10 @@ impl Trunk {
             step.run(self.isa, x, residual, &mut workspace.scratch, &mut buffer[..step.len]);
             workspace.buffers[self.slots[i]] = buffer;
         }
-        match self.slots.last() {
-            Some(&slot) => out.copy_from_slice(&workspace.buffers[slot][..self.output.len()]),
-            None => out.copy_from_slice(image),
-        }
+        out.copy_from_slice(match self.result {
+            Source::Step(s) => &workspace.buffers[self.slots[s]][..self.steps[s].len],
+            Source::Input => image,
+        });
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
     }
 
@@ -135,12 +146,15 @@ impl Step {
 }
 
 /// Gives every step a buffer that no value still needed lies in; returns the buffers' sizes too.
-fn plan(steps: &[Step]) -> (Vec<usize>, Vec<usize>) {
+fn plan(steps: &[Step], result: Source) -> (Vec<usize>, Vec<usize>) {
     let mut last_use: Vec<usize> = (0..steps.len()).collect();
+    if let Source::Step(s) = result {
+        last_use[s] = steps.len();
+    }
     for (i, step) in steps.iter().enumerate() {
         for source in [Some(step.input), step.residual].into_iter().flatten() {
             if let Source::Step(s) = source {
-                last_use[s] = i;
+                last_use[s] = last_use[s].max(i);
             }
         }
     }
@@ -222,7 +236,7 @@ mod tests {
             .collect();
         // bn0, conv1+bn1+relu1, bn1b, twice, conv2, shortcut+bn2+add, relu2 (add is read twice),
         // add2+relu3 (copy), max, relu4, pool, fc: 12 of 17 nodes.
-        assert_eq!(compile(&graph, &params).unwrap().len(), 12);
+        assert_eq!(compile(&graph, &params).unwrap().0.len(), 12);
     }
 
     #[test]
@@ -230,5 +244,40 @@ mod tests {
         let graph = odd_network();
         let error = Trunk::compile(&graph, &Params::new()).unwrap_err();
         assert!(matches!(error, GraphError::MissingParam { name, .. } if name == "bn0.weight"));
+        let trunk = Trunk::compile(&graph.prefix(crate::NodeId(0)).unwrap(), &Params::new()).unwrap();
+        let error = trunk.run(&Pool::new(1), &input(2, 9, 8, 3, 1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the input has shape [2, 9, 8, 3], the network takes [9, 7, 3] for each image"
+        );
+    }
+
+    #[test]
+    fn an_output_that_was_folded_into_an_early_step_is_found() {
+        let mut b = GraphBuilder::new([2, 2, 3]);
+        let pool = b.add("pool", Op::GlobalAvgPool, &[b.input()]).unwrap();
+        let wide = b.linear("wide", pool, 100).unwrap();
+        let dead = b.linear("dead1", pool, 2).unwrap();
+        b.linear("dead2", dead, 2).unwrap();
+        b.activation("relu", wide, Activation::Relu).unwrap();
+        let graph = b.finish();
+        let params: Params = graph
+            .params()
+            .into_iter()
+            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
+            .collect();
+        let x = input(2, 2, 2, 3, 1);
+        let expected = forward(&graph, &params, x.clone(), &Pool::new(1)).unwrap();
+        let found = Trunk::compile(&graph, &params).unwrap().run(&Pool::new(1), &x).unwrap();
+        assert!(relative_l2(found.data(), expected.output().data()) < 1e-6);
+    }
+
+    #[test]
+    fn a_network_that_wants_too_much_memory_is_refused() {
+        let mut b = GraphBuilder::new([4096, 4096, 3]);
+        let input = b.input();
+        b.conv("conv", input, 1, (9, 1), Padding::Same).unwrap();
+        let params: Params = [("conv.weight".to_owned(), Tensor::zeros([1, 3, 9, 9]))].into_iter().collect();
+        assert!(matches!(Trunk::compile(&b.finish(), &params), Err(GraphError::TooMuchMemory { .. })));
     }
 }

@@ -14,7 +14,14 @@ impl Activation {
     #[inline]
     pub fn apply(self, x: f32) -> f32 {
         match self {
-            Activation::Relu => x.max(0.0),
+            // Not `f32::max`: a NaN must come through, as in PyTorch.
+            Activation::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Activation::Relu6 => x.clamp(0.0, 6.0),
         }
     }
@@ -74,5 +81,13 @@ mod tests {
         let mut out = [1.0, -9.0, 3.0, 4.0];
         epilogue(&mut out, &[0.5, 1.0], Some(&[0.0, 0.0, -9.0, 2.0]), Some(Activation::Relu6));
         assert_eq!(out, [1.5, 0.0, 0.0, 6.0]);
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        for activation in [Activation::Relu, Activation::Relu6] {
+            assert!(activation.apply(f32::NAN).is_nan());
+            assert_eq!(activation.apply(-1.0), 0.0);
+        }
     }
 }

@@ -31,12 +31,17 @@ fn create_sibling(path: &Path) -> io::Result<(File, PathBuf)> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
-    let count = SIBLINGS.fetch_add(1, Ordering::Relaxed);
-    let suffix = format!(".{}-{count}.partial", std::process::id());
-    let sibling =
-        path.with_file_name([OsStr::new("."), name, OsStr::new(&suffix)].into_iter().collect::<OsString>());
-    let file = OpenOptions::new().write(true).create_new(true).open(&sibling)?;
-    Ok((file, sibling))
+    loop {
+        let count = SIBLINGS.fetch_add(1, Ordering::Relaxed);
+        let suffix = format!(".{}-{count}.partial", std::process::id());
+        let sibling = path
+            .with_file_name([OsStr::new("."), name, OsStr::new(&suffix)].into_iter().collect::<OsString>());
+        match OpenOptions::new().write(true).create_new(true).open(&sibling) {
+            // Left by a killed process of the same number (in a container it is always 1).
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => return Ok((file?, sibling)),
+        }
+    }
 }
 
 struct RemoveOnDrop(Option<PathBuf>);

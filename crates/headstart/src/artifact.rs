@@ -1,7 +1,7 @@
 //! One model file: the tensors of trunk and head, and a manifest with everything else, in safetensors.
 //!
 //! The manifest is JSON in the file's metadata under `headstart`; it holds the hash of the weights. The SHA-256 of
-//! manifest and golden tensors is under `headstart.sha256`, so that no byte of the file changes unseen.
+//! manifest and golden tensors is under `headstart.sha256`, so that no tensor and no word of the manifest changes unseen.
 //! Reading executes nothing. Golden inputs (`golden.images`, u8 `[n, h, w, 3]`) and their logits
 //! (`golden.logits`) are run at load: a model that answers differently here is refused.
 
@@ -75,21 +75,21 @@ pub struct Recipe {
     pub val_fraction: f64,
     /// How the head was fitted.
     pub solver: crate::Solver,
-    /// How much an image of each class counted.
-    pub class_weights: crate::ClassWeighting,
+    /// What an image of each class counted, in the order of the labels; `null`: all the same.
+    pub class_weights: Option<Vec<f64>>,
     /// L2 strength of the head, where it was fitted to convergence.
     pub l2: Option<f64>,
 }
 
 impl Recipe {
     /// What `options` and the fit say.
-    pub(crate) fn of(options: &TrainOptions, l2: Option<f64>) -> Self {
+    pub(crate) fn of(options: &TrainOptions, class_weights: Option<Vec<f64>>, l2: Option<f64>) -> Self {
         Recipe {
             seed: options.seed,
             views: options.views,
             val_fraction: options.val_fraction,
             solver: options.solver.clone(),
-            class_weights: options.class_weights.clone(),
+            class_weights,
             l2,
         }
     }
@@ -186,10 +186,14 @@ impl Artifact {
                 m.graph.input()
             )));
         }
+        if m.graph.nodes().last().map(|n| n.name.as_str()) != Some(&m.classifier) {
+            return Err(bad(format!("`{}` is not its last layer", m.classifier)));
+        }
         let (mut params, report) = load(&m.graph, dict, KeyMap::Native)?;
         let head = |name: &String| name.starts_with(&format!("{}.", m.classifier));
         let absent = report.missing.iter().filter(|name| head(name) || !m.slim).count();
-        if absent > 0 || !report.mismatched.is_empty() {
+        let golden = |name: &String| name == GOLDEN_IMAGES || name == GOLDEN_LOGITS;
+        if absent > 0 || !report.mismatched.is_empty() || !report.unexpected.iter().all(golden) {
             return Err(bad(report.to_string()));
         }
         if m.slim {
@@ -215,8 +219,8 @@ impl Artifact {
             m.preprocess.clone(),
             m.backbone.clone(),
         )?;
-        if backbone.dim() != head.weight.row_len() {
-            return Err(bad(format!("`{}` is not the last layer", m.classifier)));
+        if backbone.fingerprint != m.trunk_sha256 || backbone.dim() != head.weight.row_len() {
+            return Err(bad("its trunk is not the one its manifest names: copy the file again".to_owned()));
         }
         let model = Artifact { manifest: m, backbone, head };
         model.check_golden(dict, path)?;

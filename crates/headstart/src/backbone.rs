@@ -2,10 +2,10 @@
 
 use crate::Error;
 use headstart_data::Preprocess;
-use headstart_graph::{Freeze, Graph, Params, Trunk};
+use headstart_graph::{Freeze, Graph, GraphError, Params, Trunk};
 use headstart_kernels::Isa;
-use headstart_models::{Pretrained, fingerprint};
-use headstart_tensor::Tensor;
+use headstart_models::{Pretrained, fingerprint, sha256_hex};
+use headstart_tensor::{Shape, Tensor};
 
 /// A frozen network up to its classifier.
 #[derive(Debug)]
@@ -43,7 +43,8 @@ impl Backbone {
     /// A backbone of parts. `params` need not hold the classifier's.
     ///
     /// # Errors
-    /// Where `classifier` is no layer of the graph, or a parameter of the trunk is missing.
+    /// Where `classifier` is no layer of the graph, a parameter of the trunk is missing, or the preprocessing gives
+    /// other images than the graph takes.
     pub fn new(
         graph: Graph,
         classifier: String,
@@ -51,6 +52,10 @@ impl Backbone {
         preprocess: Preprocess,
         name: String,
     ) -> Result<Backbone, Error> {
+        let found = Shape::from([preprocess.crop, preprocess.crop, 3]);
+        if *graph.input() != found {
+            return Err(GraphError::Input { expected: graph.input().clone(), found }.into());
+        }
         let trunk_graph = graph.split(&Freeze::everything().unfreeze(&graph, &classifier)?)?.trunk;
         let trunk = Trunk::compile(&trunk_graph, &params)?;
         let fingerprint = fingerprint(&trunk_graph, &params);
@@ -76,8 +81,11 @@ impl Backbone {
     pub(crate) fn space(&self) -> String {
         let p = &self.preprocess;
         let cut = self.trunk_graph.nodes().last().map_or("", |n| n.name.as_str());
+        let graph = serde_json::to_string(&self.trunk_graph).unwrap_or_default();
         format!(
-            "features 1; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision f32; isa {}",
+            "features of headstart {}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision f32; isa {}",
+            env!("CARGO_PKG_VERSION"),
+            sha256_hex(graph.as_bytes()),
             self.fingerprint,
             p.resize,
             p.interpolation,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"HSFEAT01";
@@ -64,14 +64,21 @@ impl FeatureCache {
             dim,
         };
         for path in segments(&cache.folder)? {
-            let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            let bytes = match std::fs::read(&path) {
+                // Another process has cleared the cache, or removed a damaged segment.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                bytes => bytes.map_err(Error::io("read", &path))?,
+            };
             match keys(&bytes, dim) {
                 Some(keys) => cache.index(path, keys),
                 None => {
                     let damaged =
                         format!("the cached features in {} are damaged: computed again", path.display());
                     progress.note(&damaged);
-                    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                    match std::fs::remove_file(&path) {
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        removed => removed.map_err(Error::io("remove", &path))?,
+                    }
                 }
             }
         }
@@ -91,32 +98,33 @@ impl FeatureCache {
         self.places.contains_key(key)
     }
 
-    /// Appends the features of that key to `out`; false where they are not known.
+    /// Appends the features of that key to `out`.
     ///
     /// # Errors
-    /// Where a segment can no longer be read.
-    pub fn read(&mut self, key: &FeatureKey, out: &mut Vec<f32>) -> Result<bool, Error> {
+    /// [`Error::CacheLost`] where they are not known, or their segment is not there any more.
+    pub fn read(&mut self, key: &FeatureKey, out: &mut Vec<f32>) -> Result<(), Error> {
+        let lost = |_| Error::CacheLost { path: self.folder.clone() };
         let (segment, entry) = match self.places.get(key) {
-            None => return Ok(false),
+            None => return Err(Error::CacheLost { path: self.folder.clone() }),
             Some(Place::Pending(i)) => {
                 out.extend_from_slice(&self.pending[*i].1);
-                return Ok(true);
+                return Ok(());
             }
             Some(Place::Segment { segment, entry }) => (*segment, *entry),
         };
         let path = &self.segments[segment];
         let mut file = match self.open.take() {
             Some((open, file)) if open == segment => file,
-            _ => File::open(path).map_err(Error::io("read", path))?,
+            _ => File::open(path).map_err(lost)?,
         };
         let size = 32 + 4 * self.dim;
         let mut bytes = vec![0; 4 * self.dim];
         let at = (HEAD + entry * size + 32) as u64;
         let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut bytes));
-        read.map_err(Error::io("read", path))?;
+        read.map_err(lost)?;
         out.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)));
         self.open = Some((segment, file));
-        Ok(true)
+        Ok(())
     }
 
     /// Adds features; now and then a segment is written.
@@ -245,7 +253,7 @@ mod tests {
         let open = |space| FeatureCache::open(&home, space, 2, &Quiet).unwrap();
         let read = |cache: &mut FeatureCache, key| {
             let mut out = Vec::new();
-            cache.read(&key, &mut out).unwrap().then_some(out)
+            cache.read(&key, &mut out).ok().map(|()| out)
         };
         let mut cache = open("a space");
         cache.insert([1; 32], vec![1.0, 2.0]).unwrap();

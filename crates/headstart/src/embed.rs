@@ -1,7 +1,7 @@
 //! Features as a NumPy array, for whatever else somebody wants to do with them.
 
 use crate::{Backbone, Error, Session, SkippedFile, extract};
-use headstart_data::{Dataset, OpenOptions, Picture, open_unlabelled};
+use headstart_data::{DataError, Dataset, OpenOptions, Picture, open_unlabelled};
 use headstart_weights::replace_file;
 use serde::Serialize;
 use std::io::Write;
@@ -18,7 +18,7 @@ pub struct EmbedReport {
     pub dim: usize,
     /// The array, `[n, dim]` f32 in NumPy's format.
     pub output: PathBuf,
-    /// The table of its rows: path, label (empty where there is none), split.
+    /// The table of its rows (`NAME.rows.tsv`): path, label (empty where there is none), split.
     pub rows: PathBuf,
     /// Images that went through the network.
     pub computed: usize,
@@ -41,6 +41,7 @@ pub fn embed(
     data: &Path,
     output: &Path,
 ) -> Result<EmbedReport, Error> {
+    let rows = check(data, output)?;
     let (pictures, about, mut skipped) = collect(data)?;
     let pictures: Vec<&Picture> = pictures.iter().collect();
     let features = extract(session, backbone, &pictures, 1, 0, "features")?;
@@ -55,7 +56,6 @@ pub fn embed(
         values.data().iter().try_for_each(|v| w.write_all(&v.to_le_bytes()))
     });
     write.map_err(Error::io("write", output))?;
-    let rows = output.with_extension("tsv");
     let write = replace_file(&rows, |w| {
         writeln!(w, "path\tlabel\tsplit")?;
         features.kept.iter().try_for_each(|&i| {
@@ -77,14 +77,33 @@ pub fn embed(
     })
 }
 
+/// The path of the table of rows, where `output` is one that an array can be written to.
+fn check(data: &Path, output: &Path) -> Result<PathBuf, Error> {
+    let rows = output.with_extension("rows.tsv");
+    let is_array = output.extension().is_some_and(|e| e == "npy");
+    if !is_array || [output, &rows].contains(&data) {
+        let (found, expected) =
+            (output.display().to_string(), "a file that ends in .npy and is not the data");
+        return Err(Error::Setting { name: "-o", found, expected });
+    }
+    Ok(rows)
+}
+
 /// Pictures, and for each its label and split.
 type Collected = (Vec<Picture>, Vec<(String, &'static str)>, Vec<SkippedFile>);
 
 fn collect(data: &Path) -> Result<Collected, Error> {
-    let Ok(set) = Dataset::open(data, &OpenOptions::default()) else {
-        let (pictures, skipped) = open_unlabelled(&[data.to_owned()])?;
-        let about = vec![(String::new(), ""); pictures.len()];
-        return Ok((pictures, about, skipped.iter().map(SkippedFile::from).collect()));
+    let set = match Dataset::open(data, &OpenOptions::default()) {
+        Err(DataError::NoClasses { .. }) => {
+            let (pictures, skipped) = open_unlabelled(&[data.to_owned()])?;
+            let about = vec![(String::new(), ""); pictures.len()];
+            return Ok((pictures, about, skipped.iter().map(SkippedFile::from).collect()));
+        }
+        // One class is too few to train on, but features have no need of a second.
+        Err(DataError::OneClass { class, .. }) => {
+            Dataset::open(data, &OpenOptions { classes: Some(vec![class]) })?
+        }
+        set => set?,
     };
     let (mut pictures, mut about) = (Vec::new(), Vec::new());
     let splits = [("train", Some(set.train)), ("val", set.val), ("test", set.test)];

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The run was interrupted; what was computed is in the cache.
-    #[error("interrupted: computed features are kept, the same command goes on where this one stopped")]
+    #[error("interrupted: features that were computed are in the cache, the same command goes on from there")]
     Interrupted,
     /// A setting is out of its range.
     #[error("{name} is {found}: expected {expected}")]
@@ -53,6 +53,22 @@ pub enum Error {
     CacheLost {
         /// The cache's folder.
         path: PathBuf,
+    },
+    /// More features than memory can hold.
+    #[error("{rows} rows of {dim} features do not fit into memory: take fewer images, or a smaller --views")]
+    TooManyFeatures {
+        /// Images times views.
+        rows: usize,
+        /// Values of each.
+        dim: usize,
+    },
+    /// A frozen weight moved during a fit: a defect of this program.
+    #[error("the frozen weights moved during the fit ({before} became {after}): please report this")]
+    FrozenMoved {
+        /// Their hash before.
+        before: String,
+        /// Their hash after.
+        after: String,
     },
     /// Features do not fill whole rows.
     #[error(transparent)]

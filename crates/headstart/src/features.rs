@@ -50,6 +50,9 @@ struct Row {
 ///
 /// # Errors
 /// The first image that cannot be read.
+///
+/// # Panics
+/// Where the preprocessing gives images of another size than the trunk takes.
 pub fn activations(
     trunk: &Trunk,
     preprocess: &Preprocess,
@@ -58,7 +61,7 @@ pub fn activations(
 ) -> Result<Tensor, ImageError> {
     let size = trunk.output().len();
     let mut out = Tensor::zeros([&[items.len()], trunk.output().dims()].concat());
-    let failed = Mutex::new(None);
+    let failed: Mutex<Option<(usize, ImageError)>> = Mutex::new(None);
     pool.chunks_mut(out.data_mut(), size, |i, out| {
         let mut image = vec![0.0; preprocess.values()];
         match items[i].picture.decode() {
@@ -66,10 +69,15 @@ pub fn activations(
                 preprocess.apply(&picture, View::Center, &mut image);
                 trunk.run_one(&image, out);
             }
-            Err(error) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+            Err(error) => {
+                let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if first.as_ref().is_none_or(|&(earlier, _)| i < earlier) {
+                    *first = Some((i, error));
+                }
+            }
         }
     });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(out), Err)
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(out), |(_, error)| Err(error))
 }
 
 /// Computes, or takes from the cache, the features of `pictures` in `views_each` views.
@@ -96,7 +104,11 @@ pub fn extract(
         cached: 0,
         seconds: 0.0,
     };
-    let mut values = Vec::with_capacity(pictures.len() * views_each * dim);
+    let mut values = Vec::new();
+    let wanted = pictures.len().saturating_mul(views_each).saturating_mul(dim);
+    if values.try_reserve_exact(wanted).is_err() {
+        return Err(Error::TooManyFeatures { rows: pictures.len().saturating_mul(views_each), dim });
+    }
     session.progress.start(what, pictures.len());
     let mut all = || -> Result<(), Error> {
         for (chunk, some) in pictures.chunks(CHUNK).enumerate() {
@@ -121,9 +133,7 @@ pub fn extract(
                             if let Some(features) = fresh {
                                 cache.insert(key, features)?;
                             }
-                            if !cache.read(&key, &mut values)? {
-                                return Err(Error::CacheLost { path: session.home.features() });
-                            }
+                            cache.read(&key, &mut values)?;
                         }
                     }
                 }

@@ -131,6 +131,10 @@ impl TrainOptions {
                 return bad("--weight-decay", o.weight_decay.to_string(), "0 or more");
             }
         }
+        if self.slim && self.weights.is_some() {
+            let (found, expected) = ("given with --slim".to_owned(), "one of the two: import the file first");
+            return Err(Error::Setting { name: "--weights", found, expected });
+        }
         let folder = match self.output.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => std::path::Path::new("."),
@@ -170,7 +174,9 @@ impl ClassWeighting {
                     near.join(", ")
                 ))
             })?;
-            weights[class] = Some(weight);
+            if weights[class].replace(weight).is_some() {
+                return Err(bad(format!("line {}: a second weight for the class `{label}`", i + 1)));
+            }
         }
         let missing = weights.iter().position(Option::is_none);
         if let Some(class) = missing {

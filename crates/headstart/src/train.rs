@@ -7,7 +7,7 @@ use crate::head::{ClassWeights, LogisticRegression};
 use crate::metrics::{Evaluation, majority_accuracy};
 use crate::{Artifact, Backbone, Error, Features, Session, SkippedFile, Solver, TrainOptions, extract};
 use headstart_data::{Dataset, Item, OpenOptions, Picture, split};
-use headstart_models::{Pretrained, sha256_hex};
+use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -102,7 +102,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         Some(file) => Pretrained::from_file(&options.backbone, file)?,
     };
     let (backbone, _, _) = Backbone::of(pretrained)?;
-    let mut parts = Parts::open(options)?;
+    let mut parts = Parts::open(session, options)?;
+    strict(options, &parts.skipped)?;
     let class_weights = options.class_weights.resolve(&parts.classes)?;
     let classes = parts.classes.len();
 
@@ -127,19 +128,19 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     let fitting = Instant::now();
     let targets: Vec<usize> =
         train_labels.iter().flat_map(|&label| std::iter::repeat_n(label, options.views)).collect();
+    let weights = match &class_weights {
+        ClassWeights::None => None,
+        other => Some(other.resolve(&count(&targets, classes))?),
+    };
     let (head, report) = match &options.solver {
         Solver::Convergence => {
-            let settings =
-                LogisticRegression { class_weights, seed: options.seed, ..LogisticRegression::default() };
+            let (seed, views) = (options.seed, options.views);
+            let settings = LogisticRegression { class_weights, seed, views, ..LogisticRegression::default() };
             let fit = settings.fit(&train.values, &targets, classes, session.pool, session.interrupt)?;
             (fit.head, HeadPart { l2: Some(fit.l2), converged: Some(fit.converged), epochs: Vec::new() })
         }
         Solver::Epochs(epochs) => {
-            let weights = match class_weights {
-                ClassWeights::None => None,
-                other => Some(other.resolve(&count(&targets, classes))?),
-            };
-            let weights: Option<Vec<f32>> = weights.map(|w| w.into_iter().map(|v| v as f32).collect());
+            let weights: Option<Vec<f32>> = weights.as_ref().map(|w| w.iter().map(|&v| v as f32).collect());
             let weights = weights.as_deref();
             let (head, epochs) =
                 fit_epochs(session, epochs, &train.values, &targets, weights, classes, options.seed)?;
@@ -147,6 +148,10 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         }
     };
     let head_seconds = fitting.elapsed().as_secs_f64();
+    let after = fingerprint(backbone.trunk_graph(), &backbone.params);
+    if after != backbone.fingerprint {
+        return Err(Error::FrozenMoved { before: backbone.fingerprint, after });
+    }
     let logits = head.logits(session.pool, &val.values)?;
     let evaluation = Evaluation::new(&logits, &val_labels, &parts.classes)?;
     let val_part = ValPart {
@@ -167,7 +172,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         trunk_sha256: backbone.fingerprint.clone(),
         weights_sha256: String::new(),
         slim: options.slim,
-        recipe: Recipe::of(options, report.l2),
+        recipe: Recipe::of(options, weights, report.l2),
         data_sha256: data_hash(&train, &train_labels),
         train_images: train_labels.len(),
         validation: Validation {
@@ -210,15 +215,30 @@ struct Parts {
 }
 
 impl Parts {
-    fn open(options: &TrainOptions) -> Result<Parts, Error> {
+    fn open(session: &Session, options: &TrainOptions) -> Result<Parts, Error> {
         let data = Dataset::open(&options.data, &OpenOptions::default())?;
+        let note = |text: String| session.progress.note(&text);
+        for (a, b) in data.similar_classes() {
+            note(format!(
+                "the classes \"{a}\" and \"{b}\" differ in upper and lower case only: are they one class?"
+            ));
+        }
+        if let (Some(path), Some(unused)) = (&options.val, &data.val) {
+            note(format!("{} images of val/ are not used: --val names {}", unused.len(), path.display()));
+        }
         let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
         let (train, val) = match (&options.val, data.val) {
             (Some(path), _) => {
                 let known = OpenOptions { classes: Some(data.classes.clone()) };
                 let val = Dataset::open(path, &known)?;
                 skipped.extend(val.skipped.iter().map(SkippedFile::from));
-                (data.train, val.held_out().1.to_vec())
+                let (split, items) = val.held_out();
+                if items.len()
+                    < val.train.len() + val.val.iter().chain(&val.test).map(Vec::len).sum::<usize>()
+                {
+                    note(format!("of {} only {split}/ is used for validation", path.display()));
+                }
+                (data.train, items.to_vec())
             }
             (None, Some(val)) => (data.train, val),
             (None, None) => {

@@ -7,7 +7,7 @@ use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
 use headstart::head::LinearHead;
 use headstart::models::{Home, fingerprint};
 use headstart::tensor::Tensor;
-use headstart::{Artifact, Backbone, ClassWeighting, Manifest, Solver};
+use headstart::{Artifact, Backbone, Manifest, Solver};
 use headstart_testing::seeded;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn model() -> Artifact {
             views: 1,
             val_fraction: 0.2,
             solver: Solver::Convergence,
-            class_weights: ClassWeighting::None,
+            class_weights: None,
             l2: Some(0.1),
         },
         data_sha256: String::new(),
@@ -93,6 +93,38 @@ fn what_is_saved_comes_back_and_the_same_model_gives_the_same_bytes() {
 }
 
 #[test]
+fn features_of_another_structure_with_the_same_weights_are_not_taken_from_the_cache() {
+    let mut b = GraphBuilder::new([16, 16, 3]);
+    let input = b.input();
+    let build = |mut b: GraphBuilder, eps: f64| {
+        let x = b.batch_norm("bn", input, eps).unwrap();
+        let x = b.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
+        b.linear("fc", x, 2).unwrap();
+        let graph = b.finish();
+        let params: Params = graph
+            .params()
+            .into_iter()
+            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0)))
+            .collect();
+        Backbone::new(graph, "fc".into(), params, model().manifest.preprocess, "small.none".into()).unwrap()
+    };
+    b.stage("all");
+    let (one, other) = (build(b.clone(), 1e-5), build(b, 1e-1));
+    assert_eq!(one.fingerprint, other.fingerprint);
+    let home = tempfile::tempdir().unwrap();
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fashion/val/bag/");
+    let picture = std::fs::read_dir(picture).unwrap().next().unwrap().unwrap().path();
+    let picture = headstart::data::Picture::from_file("bag", picture);
+    let (home, pool, stop) = (Home::at(home.path()), headstart::Pool::new(1), false.into());
+    let session =
+        headstart::Session { home: &home, pool: &pool, progress: &headstart::Quiet, interrupt: &stop };
+    let features = |backbone| headstart::extract(&session, backbone, &[&picture], 1, 0, "").unwrap();
+    assert_eq!((features(&one).computed, features(&one).cached), (1, 1));
+    assert_eq!(features(&other).computed, 1);
+    assert_ne!(features(&one).values, features(&other).values);
+}
+
+#[test]
 fn a_changed_byte_anywhere_and_a_cut_anywhere_are_refused() {
     let bytes = saved(&model());
     for i in (0..bytes.len()).step_by(3) {
@@ -117,6 +149,12 @@ fn a_newer_version_wrong_labels_and_wrong_weights_are_named() {
     let mut shape = model();
     shape.head.weight = Tensor::zeros([2, 3]);
     assert!(shape.save(Path::new("never-written.safetensors")).is_err());
+    let mut early = model();
+    early.manifest.classifier = "relu".into();
+    assert!(refusal(&early).contains("`relu` is not its last layer"), "{}", refusal(&early));
+    let mut trunk = model();
+    trunk.manifest.trunk_sha256 = "0".repeat(64);
+    assert!(refusal(&trunk).contains("not the one its manifest names"), "{}", refusal(&trunk));
     let mut slim = model();
     slim.manifest.slim = true;
     assert!(refusal(&slim).contains("no network named `small.none`"), "{}", refusal(&slim));

@@ -22,6 +22,7 @@ pub enum Padding {
 
 /// Attributes of a convolution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conv2d {
     /// Channels of the input.
     pub in_channels: usize,
@@ -65,6 +66,11 @@ impl Conv2d {
         }
         if self.kernel.iter().any(|&k| k == 0 || k > 4096) {
             return bad("kernel", format!("{:?}", self.kernel), "1 to 4096");
+        }
+        if let Padding::Symmetric(pad) = self.padding
+            && pad.iter().zip(self.kernel).any(|(&p, k)| p > k)
+        {
+            return bad("padding", format!("{pad:?}"), "at most the kernel");
         }
         if self.out_channels == 0 {
             return bad("out_channels", "0".into(), "1 or more");
@@ -114,30 +120,28 @@ impl Conv2d {
         }
     }
 
-    /// The weight in the kernels' order, each output channel times `scale`.
-    pub(crate) fn pack(&self, weight: &[f32], scale: impl Fn(usize) -> f64) -> Vec<f32> {
+    /// The weight in the kernels' order.
+    pub(crate) fn pack(&self, weight: &[f32]) -> Vec<f32> {
         let mut packed = vec![0.0; weight.len()];
-        self.reorder(|checkpoint, kernel, out| {
-            packed[kernel] = (f64::from(weight[checkpoint]) * scale(out)) as f32;
-        });
+        self.reorder(|checkpoint, kernel| packed[kernel] = weight[checkpoint]);
         packed
     }
 
     /// The other way: a gradient in the kernels' order, in the checkpoint's.
     fn unpack(&self, packed: &[f32]) -> Vec<f32> {
         let mut weight = vec![0.0; packed.len()];
-        self.reorder(|checkpoint, kernel, _| weight[checkpoint] = packed[kernel]);
+        self.reorder(|checkpoint, kernel| weight[checkpoint] = packed[kernel]);
         weight
     }
 
-    /// Every weight's place in the checkpoint and in the kernels' order, with its output channel.
-    fn reorder(&self, mut f: impl FnMut(usize, usize, usize)) {
+    /// Every weight's place in the checkpoint and in the kernels' order.
+    fn reorder(&self, mut f: impl FnMut(usize, usize)) {
         let taps = self.kernel[0] * self.kernel[1];
         let inner = self.in_channels / self.groups.max(1);
         for out in 0..self.out_channels {
             for i in 0..inner {
                 for tap in 0..taps {
-                    f((out * inner + i) * taps + tap, (tap * inner + i) * self.out_channels + out, out);
+                    f((out * inner + i) * taps + tap, (tap * inner + i) * self.out_channels + out);
                 }
             }
         }
@@ -152,7 +156,7 @@ impl Conv2d {
         weight: &Tensor,
         bias: Option<&Tensor>,
     ) -> Tensor {
-        let packed = self.pack(weight.data(), |_| 1.0);
+        let packed = self.pack(weight.data());
         each_image(pool, x.dims()[0], &Shape::from(sizes.output), |i, out| {
             if self.is_depthwise() {
                 kernels::depthwise(sizes, x.row(i), &packed, out);
@@ -180,7 +184,7 @@ impl Conv2d {
         let (n, isa) = (x.dims()[0], Isa::current());
         let scratch = || vec![0.0; sizes.scratch()];
         let input = input.then(|| {
-            let packed = self.pack(weight.data(), |_| 1.0);
+            let packed = self.pack(weight.data());
             each_image(pool, n, &Shape::from(sizes.input), |i, dx| {
                 if self.is_depthwise() {
                     kernels::depthwise_input_gradient(sizes, &packed, gradient.row(i), dx);
@@ -268,7 +272,7 @@ mod tests {
             };
             let n = conv.params()[0].shape.len();
             let weight: Vec<f32> = (0..n).map(|i| i as f32).collect();
-            let packed = conv.pack(&weight, |_| 1.0);
+            let packed = conv.pack(&weight);
             assert_eq!(conv.unpack(&packed), weight);
             assert_ne!(packed, weight);
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Attributes of a linear layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Linear {
     /// Features in.
     pub in_features: usize,

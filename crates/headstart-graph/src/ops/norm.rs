@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Attributes of a batch norm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BatchNorm2d {
     /// Channels of input and output.
     pub channels: usize,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Attributes of a max pooling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MaxPool2d {
     /// Height and width of the window.
     pub kernel: [usize; 2],

@@ -6,6 +6,14 @@ use headstart_tensor::{Shape, ShapeError};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
+    /// The rows are not whole images.
+    #[error("{rows} rows are not a whole number of images with {views} views each")]
+    Views {
+        /// Views of an image.
+        views: usize,
+        /// Rows of features.
+        rows: usize,
+    },
     /// The features are no matrix of at least one row and one column.
     #[error("features have shape {found}: expected [images, features], both at least 1")]
     Features {

@@ -15,6 +15,25 @@ pub(crate) struct Folds {
 }
 
 impl Folds {
+    /// [`Folds::stratified`] where every image gave `views` rows, one after the other: all rows of an image are in
+    /// one fold, so that no view of a held-out image is learned from.
+    pub(crate) fn of_views(
+        targets: &[usize],
+        classes: usize,
+        views: usize,
+        folds: usize,
+        seed: u64,
+    ) -> Folds {
+        let images: Vec<usize> = targets.iter().copied().step_by(views).collect();
+        let mut counts = vec![0; classes];
+        images.iter().for_each(|&target| counts[target] += 1);
+        let images = Folds::stratified(&images, &counts, folds, seed);
+        Folds {
+            order: images.order.iter().flat_map(|&image| image * views..(image + 1) * views).collect(),
+            held_out: images.held_out.iter().map(|fold| fold.start * views..fold.end * views).collect(),
+        }
+    }
+
     /// At most `folds` folds of `targets`, each with its share of every class.
     ///
     /// A class with one member is never held out, so whatever is held out, every class has an image to learn
@@ -61,6 +80,21 @@ mod tests {
         let mut counts = vec![0; targets.iter().max().unwrap() + 1];
         targets.iter().for_each(|&t| counts[t] += 1);
         Folds::stratified(targets, &counts, folds, 1)
+    }
+
+    #[test]
+    fn the_views_of_an_image_stay_in_one_fold() {
+        let targets: Vec<usize> = (0..60).map(|row| row / 3 % 2).collect();
+        let f = Folds::of_views(&targets, 2, 3, 5, 1);
+        assert_eq!(f.held_out.len(), 5);
+        for fold in &f.held_out {
+            let images: std::collections::BTreeSet<usize> =
+                f.order[fold.clone()].iter().map(|r| r / 3).collect();
+            assert_eq!(images.len() * 3, fold.len());
+        }
+        let mut rows = f.order.clone();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..60).collect::<Vec<_>>());
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct LogisticRegression {
     pub class_weights: ClassWeights,
     /// Which images go into which fold. The fit itself has no randomness.
     pub seed: u64,
+    /// Rows that every image gave, one after the other, 1 or more: they stay in one fold.
+    pub views: usize,
     /// Most L-BFGS steps of one fit, at least 1.
     pub max_iterations: usize,
     /// Converged where the largest entry of the gradient, relative to the objective, is at most this share of
@@ -71,6 +73,7 @@ impl Default for LogisticRegression {
             l2: L2::Auto { folds: 5 },
             class_weights: ClassWeights::None,
             seed: 0,
+            views: 1,
             max_iterations: 1000,
             tolerance: 1e-4,
         }
@@ -111,13 +114,16 @@ impl LogisticRegression {
         interrupt: &AtomicBool,
     ) -> Result<HeadFit, HeadError> {
         self.check()?;
+        if self.views == 0 || !targets.len().is_multiple_of(self.views) {
+            return Err(HeadError::Views { views: self.views, rows: targets.len() });
+        }
         let counts = count(features, targets, classes)?;
         let class_weights = self.class_weights.resolve(&counts)?;
         let folds = match self.l2 {
             L2::Auto { folds } => folds,
             L2::Fixed(_) => 0,
         };
-        let folds = Folds::stratified(targets, &counts, folds, self.seed);
+        let folds = Folds::of_views(targets, classes, self.views, folds, self.seed);
         let standardiser = Standardiser::of(pool, features)?;
         let ordered: Vec<usize> = folds.order.iter().map(|&row| targets[row]).collect();
         let samples = Samples {
