@@ -6,7 +6,9 @@
 use crate::compile::{Kernel, Source, Step, compile};
 use crate::ops::batch_shape;
 use crate::{Graph, GraphError, Params};
-use headstart_kernels::{Isa, Mat, Pool, conv2d, depthwise, epilogue, global_avg_pool, matmul, max_pool};
+use headstart_kernels::{
+    Activation, Conv, Isa, PackedConv, PackedDepthwise, Pool, epilogue, global_avg_pool, max_pool,
+};
 use headstart_tensor::{Shape, Tensor};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,14 +20,13 @@ const MAX_MEMORY: usize = 1 << 29;
 pub struct Trunk {
     input: Shape,
     output: Shape,
-    steps: Vec<Step>,
+    calls: Vec<Call>,
     /// The buffer each step writes, and the buffers' sizes.
     slots: Vec<usize>,
     sizes: Vec<usize>,
     scratch: usize,
     /// Where the output is after the last step.
     result: Source,
-    isa: Isa,
     spare: Mutex<Vec<Workspace>>,
 }
 
@@ -43,9 +44,8 @@ impl Trunk {
     pub fn compile(graph: &Graph, params: &Params) -> Result<Trunk, GraphError> {
         let (steps, result) = compile(graph, params)?;
         let (slots, sizes) = plan(&steps, result);
-        let scratch =
-            steps.iter().map(|s| if let Kernel::Dense { conv, .. } = &s.kernel { conv.scratch() } else { 0 });
-        let scratch = scratch.max().unwrap_or(0);
+        let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, Isa::current())).collect();
+        let scratch = calls.iter().map(|c| c.kernel.scratch()).max().unwrap_or(0);
         let memory = sizes.iter().fold(scratch, |sum, &n| sum.saturating_add(n));
         if memory > MAX_MEMORY {
             return Err(GraphError::TooMuchMemory { found: memory, limit: MAX_MEMORY });
@@ -55,10 +55,9 @@ impl Trunk {
             output: graph.output().clone(),
             scratch,
             result,
-            steps,
+            calls,
             slots,
             sizes,
-            isa: Isa::current(),
             spare: Mutex::new(Vec::new()),
         })
     }
@@ -94,18 +93,18 @@ impl Trunk {
     pub fn run_one(&self, image: &[f32], out: &mut [f32]) {
         assert_eq!(image.len(), self.input.len(), "the image has another size than the network's input");
         let mut workspace = self.lend();
-        for (i, step) in self.steps.iter().enumerate() {
+        for (i, call) in self.calls.iter().enumerate() {
             let mut buffer = std::mem::take(&mut workspace.buffers[self.slots[i]]);
             let at = |source: Source| match source {
                 Source::Input => image,
-                Source::Step(s) => &workspace.buffers[self.slots[s]][..self.steps[s].len],
+                Source::Step(s) => &workspace.buffers[self.slots[s]][..self.calls[s].len],
             };
-            let (x, residual) = (at(step.input), step.residual.map(at));
-            step.run(self.isa, x, residual, &mut workspace.scratch, &mut buffer[..step.len]);
+            let (x, residual) = (at(call.input), call.residual.map(at));
+            call.run(x, residual, &mut workspace.scratch, &mut buffer[..call.len]);
             workspace.buffers[self.slots[i]] = buffer;
         }
         out.copy_from_slice(match self.result {
-            Source::Step(s) => &workspace.buffers[self.slots[s]][..self.steps[s].len],
+            Source::Step(s) => &workspace.buffers[self.slots[s]][..self.calls[s].len],
             Source::Input => image,
         });
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
@@ -120,27 +119,78 @@ impl Trunk {
     }
 }
 
-impl Step {
-    fn run(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32]) {
-        match &self.kernel {
-            Kernel::Dense { conv, weights } => conv2d(isa, conv, x, weights, scratch, out),
-            Kernel::Depthwise { conv, weights } => depthwise(conv, x, weights, out),
-            Kernel::Linear { weights } => {
-                matmul(isa, Mat::new(x, 1, x.len()), Mat::new(weights, x.len(), out.len()), out, false);
+/// A step with its weights in the order of the instruction set's kernels.
+#[derive(Debug)]
+struct Call {
+    kernel: Packed,
+    input: Source,
+    residual: Option<Source>,
+    activation: Option<Activation>,
+    /// Values of the output for one image.
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Packed {
+    Conv(PackedConv),
+    Depthwise(PackedDepthwise),
+    Scale { scale: Vec<f32>, bias: Vec<f32> },
+    Copy { bias: Vec<f32> },
+    MaxPool(Conv),
+    GlobalAvgPool,
+}
+
+impl Packed {
+    fn scratch(&self) -> usize {
+        match self {
+            Packed::Conv(conv) => conv.scratch(),
+            Packed::Depthwise(conv) => conv.scratch(),
+            Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
+        }
+    }
+}
+
+impl Call {
+    fn of(step: Step, isa: Isa) -> Call {
+        let bias = step.bias;
+        let kernel = match step.kernel {
+            Kernel::Dense { conv, weights } => Packed::Conv(PackedConv::new(isa, conv, &weights, &bias)),
+            Kernel::Depthwise { conv, weights } => {
+                Packed::Depthwise(PackedDepthwise::new(isa, conv, weights, bias))
             }
-            Kernel::Scale { scale } => {
+            Kernel::Linear { weights } => Packed::Conv(PackedConv::linear(isa, &weights, &bias)),
+            Kernel::Scale { scale } => Packed::Scale { scale, bias },
+            Kernel::MaxPool { pool } => Packed::MaxPool(pool),
+            Kernel::GlobalAvgPool => Packed::GlobalAvgPool,
+            Kernel::Copy => Packed::Copy { bias },
+        };
+        Call {
+            kernel,
+            input: step.input,
+            residual: step.residual,
+            activation: step.activation,
+            len: step.len,
+        }
+    }
+
+    fn run(&self, x: &[f32], residual: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32]) {
+        match &self.kernel {
+            Packed::Conv(conv) => conv.run(x, residual, self.activation, scratch, out),
+            Packed::Depthwise(conv) => conv.run(x, residual, self.activation, scratch, out),
+            Packed::Scale { scale, bias } => {
                 for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
                     for ((o, &v), &s) in out.iter_mut().zip(x).zip(scale) {
                         *o = v * s;
                     }
                 }
+                epilogue(out, bias, residual, self.activation);
             }
-            Kernel::MaxPool { pool } => max_pool(pool, x, out),
-            Kernel::GlobalAvgPool => global_avg_pool(x, out),
-            Kernel::Copy => out.copy_from_slice(x),
-        }
-        if !self.bias.is_empty() {
-            epilogue(out, &self.bias, residual, self.activation);
+            Packed::Copy { bias } => {
+                out.copy_from_slice(x);
+                epilogue(out, bias, residual, self.activation);
+            }
+            Packed::MaxPool(pool) => max_pool(pool, x, out),
+            Packed::GlobalAvgPool => global_avg_pool(x, out),
         }
     }
 }
@@ -274,10 +324,12 @@ mod tests {
 
     #[test]
     fn a_network_that_wants_too_much_memory_is_refused() {
-        let mut b = GraphBuilder::new([4096, 4096, 3]);
+        let mut b = GraphBuilder::new([4096, 4096, 16]);
         let input = b.input();
-        b.conv("conv", input, 1, (9, 1), Padding::Same).unwrap();
-        let params: Params = [("conv.weight".to_owned(), Tensor::zeros([1, 3, 9, 9]))].into_iter().collect();
+        let x = b.conv("a", input, 16, (3, 1), Padding::Same).unwrap();
+        b.conv("b", x, 16, (3, 1), Padding::Same).unwrap();
+        let weight = |name: &str| (format!("{name}.weight"), Tensor::zeros([16, 16, 3, 3]));
+        let params: Params = ["a", "b"].map(weight).into_iter().collect();
         assert!(matches!(Trunk::compile(&b.finish(), &params), Err(GraphError::TooMuchMemory { .. })));
     }
 }

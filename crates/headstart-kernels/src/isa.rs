@@ -6,15 +6,19 @@ use std::sync::OnceLock;
 /// A set of instructions the kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
-    /// What every machine of the target has: plain Rust loops.
+    /// What every machine of the target has: plain Rust.
     Generic,
-    /// The widest vector instructions of this machine (AVX2 and AVX-512 on x86-64, NEON on Arm).
-    Native,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512F.
+    Avx512,
+    /// Arm with NEON.
+    Neon,
 }
 
-/// `HEADSTART_ISA` names no known instruction set.
+/// `HEADSTART_ISA` names no instruction set of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("HEADSTART_ISA is `{found}`: expected `generic` or `native`, or leave it unset")]
+#[error("HEADSTART_ISA is `{found}`: this machine has {}; or leave it unset", Isa::names())]
 pub struct IsaError {
     /// The value of the variable.
     pub found: String,
@@ -27,7 +31,7 @@ impl Isa {
     /// Where the variable holds something else than a name of [`Isa::available`].
     pub fn from_env() -> Result<Isa, IsaError> {
         match std::env::var_os("HEADSTART_ISA") {
-            None => Ok(Isa::Native),
+            None => Ok(Isa::best()),
             Some(value) => Isa::available()
                 .into_iter()
                 .find(|isa| *value == *isa.to_string())
@@ -39,12 +43,32 @@ impl Isa {
     /// cannot be read. A program reports that error itself, before its first kernel.
     pub fn current() -> Isa {
         static CURRENT: OnceLock<Isa> = OnceLock::new();
-        *CURRENT.get_or_init(|| Isa::from_env().unwrap_or(Isa::Native))
+        *CURRENT.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::best()))
     }
 
     /// Every instruction set this machine can run, plainest first: tests loop over them.
-    pub fn available() -> [Isa; 2] {
-        [Isa::Generic, Isa::Native]
+    pub fn available() -> Vec<Isa> {
+        let mut all = vec![Isa::Generic];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Isa::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                all.push(Isa::Avx512);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        all.push(Isa::Neon);
+        all
+    }
+
+    fn best() -> Isa {
+        Isa::available().pop().unwrap_or(Isa::Generic)
+    }
+
+    fn names() -> String {
+        Isa::available().iter().map(|isa| format!("`{isa}`")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -52,7 +76,9 @@ impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Isa::Generic => "generic",
-            Isa::Native => "native",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
         })
     }
 }

@@ -5,12 +5,17 @@
 //! [`mod@reference`] holds every kernel again as plain loops: the specification, and the oracle of the tests.
 
 mod activation;
+mod aligned;
 mod conv;
 mod depthwise;
 mod isa;
 mod matmul;
+mod packed_conv;
+mod packed_depthwise;
+mod padded;
 mod pool;
 pub mod reference;
+mod simd;
 mod threads;
 
 pub use activation::{Activation, epilogue};
@@ -18,5 +23,7 @@ pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradie
 pub use depthwise::{depthwise, depthwise_input_gradient, depthwise_weight_gradient};
 pub use isa::{Isa, IsaError};
 pub use matmul::{Mat, matmul};
+pub use packed_conv::PackedConv;
+pub use packed_depthwise::PackedDepthwise;
 pub use pool::{MaxPool, global_avg_pool, max_pool, max_pool_gradient};
 pub use threads::Pool;

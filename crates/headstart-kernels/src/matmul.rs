@@ -52,7 +52,7 @@ pub fn matmul(isa: Isa, a: Mat, b: Mat, out: &mut [f32], accumulate: bool) {
     }
     match isa {
         Isa::Generic => generic(a, b, out, accumulate),
-        Isa::Native => native(a, b, out, accumulate),
+        Isa::Avx2 | Isa::Avx512 | Isa::Neon => native(a, b, out, accumulate),
     }
 }
 

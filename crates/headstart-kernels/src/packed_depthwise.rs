@@ -1,0 +1,231 @@
+//! Depthwise convolution for inference: bias, residual and activation fused.
+//!
+//! Weights are `[kernel_h * kernel_w, channels]`. A pass makes seven output pixels of a vector of channels: it keeps a
+//! kernel row's weights and all sums in registers and loads every input pixel of the row once.
+#![allow(unsafe_code)]
+
+use crate::padded::{self, Rows};
+use crate::simd::{self, Kernel, Simd};
+use crate::{Activation, Conv, Isa};
+
+/// Output pixels of a pass: every width of a 224-pixel network is a multiple.
+const PIXELS: usize = 7;
+
+/// A depthwise convolution prepared for one instruction set.
+#[derive(Debug, Clone)]
+pub struct PackedDepthwise {
+    conv: Conv,
+    isa: Isa,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl PackedDepthwise {
+    /// Takes `weights` `[kernel_h * kernel_w, channels]` and `bias` `[channels]`.
+    ///
+    /// # Panics
+    /// Where they have other sizes.
+    pub fn new(isa: Isa, conv: Conv, weights: Vec<f32>, bias: Vec<f32>) -> Self {
+        let channels = conv.input[2];
+        let taps = conv.kernel[0] * conv.kernel[1];
+        assert_eq!(
+            (weights.len(), bias.len()),
+            (taps * channels, channels),
+            "weights and bias of a convolution"
+        );
+        PackedDepthwise { conv, isa, weights, bias }
+    }
+
+    /// Values of scratch that [`PackedDepthwise::run`] wants.
+    pub fn scratch(&self) -> usize {
+        padded::scratch(&self.conv)
+    }
+
+    /// `out = activation(image * weights + bias + residual)`, channel by channel.
+    ///
+    /// # Panics
+    /// Where a slice has another size than the convolution says.
+    pub fn run(
+        &self,
+        image: &[f32],
+        residual: Option<&[f32]>,
+        activation: Option<Activation>,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let outputs = self.conv.pixels() * self.conv.output[2];
+        assert_eq!(image.len(), self.conv.input.iter().product::<usize>(), "the image of a convolution");
+        assert!(
+            out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
+            "the output of a convolution"
+        );
+        let rows = padded::padded(&self.conv, image, scratch);
+        simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
+    }
+}
+
+struct Pass<'a> {
+    packed: &'a PackedDepthwise,
+    rows: Rows<'a>,
+    residual: Option<&'a [f32]>,
+    activation: Option<Activation>,
+    out: &'a mut [f32],
+}
+
+impl Pass<'_> {
+    /// Where the patch of output pixel (`y`, `x`) begins.
+    #[inline(always)]
+    fn patch(&self, y: usize, x: usize) -> usize {
+        let conv = &self.packed.conv;
+        y * conv.stride[0] * self.rows.stride + x * conv.stride[1] * conv.input[2]
+    }
+
+    /// One value, plainly: for the channels that fill no vector.
+    #[inline(always)]
+    fn single(&mut self, y: usize, x: usize, channel: usize) {
+        let conv = self.packed.conv;
+        let channels = conv.input[2];
+        let first = self.patch(y, x) + channel;
+        let mut sum = 0.0;
+        for ky in 0..conv.kernel[0] {
+            for kx in 0..conv.kernel[1] {
+                let tap = ky * conv.kernel[1] + kx;
+                let value = self.rows.data[first + ky * self.rows.stride + kx * channels];
+                sum += value * self.packed.weights[tap * channels + channel];
+            }
+        }
+        let at = (y * conv.output[1] + x) * channels + channel;
+        let value = sum + self.packed.bias[channel] + self.residual.map_or(0.0, |r| r[at]);
+        self.out[at] = self.activation.map_or(value, |a| a.apply(value));
+    }
+
+    /// `N` pixels from (`y`, `x`) on, all channels: `K` is the kernel's width, `STEP` its stride; 0 for a kernel of
+    /// another width, which looks both up.
+    #[inline(always)]
+    fn pixels<S: Simd, const N: usize, const K: usize, const STEP: usize>(
+        &mut self,
+        simd: S,
+        y: usize,
+        x: usize,
+    ) {
+        let conv = self.packed.conv;
+        let channels = conv.input[2];
+        let whole = channels / S::LANES * S::LANES;
+        let (first, step) = (self.patch(y, x), conv.stride[1] * channels);
+        let reach = (N - 1) * step + (conv.kernel[0] - 1) * self.rows.stride + conv.kernel[1] * channels;
+        let at = (y * conv.output[1] + x) * channels;
+        assert!(first + reach <= self.rows.data.len() && at + N * channels <= self.out.len());
+        let (low, high) = match self.activation {
+            None => (f32::NEG_INFINITY, f32::INFINITY),
+            Some(Activation::Relu) => (0.0, f32::INFINITY),
+            Some(Activation::Relu6) => (0.0, 6.0),
+        };
+        for c in (0..whole).step_by(S::LANES) {
+            // SAFETY: asserted above: taps of all pixels lie inside the rows, and all outputs inside `out`, with
+            // which the residual was compared; weights and bias hold a value for each channel of each tap.
+            unsafe {
+                let rows = self.rows.data.as_ptr().add(first + c);
+                let mut weights = self.packed.weights.as_ptr().add(c);
+                let mut sums = [simd.load(self.packed.bias.as_ptr().add(c)); N];
+                for ky in 0..conv.kernel[0] {
+                    let row = rows.add(ky * self.rows.stride);
+                    if K == 0 {
+                        for kx in 0..conv.kernel[1] {
+                            let w = simd.load(weights.add(kx * channels));
+                            for (n, sum) in sums.iter_mut().enumerate() {
+                                *sum = simd.fma(simd.load(row.add(kx * channels + n * step)), w, *sum);
+                            }
+                        }
+                    } else {
+                        let w: [S::V; K] = std::array::from_fn(|kx| simd.load(weights.add(kx * channels)));
+                        for column in 0..(N - 1) * STEP + K {
+                            let v = simd.load(row.add(column * channels));
+                            for (kx, &w) in w.iter().enumerate() {
+                                // The output pixel for which this column is tap `kx`.
+                                if column >= kx && (column - kx) % STEP == 0 && (column - kx) / STEP < N {
+                                    let n = (column - kx) / STEP;
+                                    sums[n] = simd.fma(v, w, sums[n]);
+                                }
+                            }
+                        }
+                    }
+                    weights = weights.add(conv.kernel[1] * channels);
+                }
+                for (n, &sum) in sums.iter().enumerate() {
+                    let at = at + n * channels + c;
+                    let sum = match self.residual {
+                        None => sum,
+                        Some(residual) => simd.add(sum, simd.load(residual.as_ptr().add(at))),
+                    };
+                    let v = simd.min(simd.splat(high), simd.max(simd.splat(low), sum));
+                    simd.store(self.out.as_mut_ptr().add(at), v);
+                }
+            }
+        }
+        for n in 0..N {
+            (whole..channels).for_each(|c| self.single(y, x + n, c));
+        }
+    }
+
+    #[inline(always)]
+    fn all<S: Simd, const K: usize, const STEP: usize>(&mut self, simd: S) {
+        let [height, width, _] = self.packed.conv.output;
+        for y in 0..height {
+            let mut x = 0;
+            while x + PIXELS <= width {
+                self.pixels::<S, PIXELS, K, STEP>(simd, y, x);
+                x += PIXELS;
+            }
+            (x..width).for_each(|x| self.pixels::<S, 1, K, STEP>(simd, y, x));
+        }
+    }
+}
+
+impl Kernel for Pass<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        match (self.packed.conv.kernel[1], self.packed.conv.stride[1]) {
+            (3, 1) => self.all::<S, 3, 1>(simd),
+            (3, 2) => self.all::<S, 3, 2>(simd),
+            (5, 1) => self.all::<S, 5, 1>(simd),
+            (5, 2) => self.all::<S, 5, 2>(simd),
+            _ => self.all::<S, 0, 1>(simd),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::tests::{close, draw, odd_sizes};
+    use crate::{epilogue, reference};
+    use headstart_tensor::Rng;
+
+    #[test]
+    fn every_isa_agrees_with_the_plain_loops() {
+        let mut rng = Rng::new(7);
+        for isa in Isa::available() {
+            for conv in odd_sizes(&[(1, 1), (4, 4), (15, 15), (16, 16), (17, 17), (40, 40)]) {
+                for (residual, activation) in [
+                    (false, None),
+                    (true, Some(Activation::Relu)),
+                    (true, None),
+                    (false, Some(Activation::Relu6)),
+                ] {
+                    let what = format!("{isa} {conv:?} {residual} {activation:?}");
+                    let image = draw(&mut rng, conv.input.iter().product());
+                    let weights = draw(&mut rng, conv.kernel[0] * conv.kernel[1] * conv.input[2]);
+                    let bias = draw(&mut rng, conv.output[2]);
+                    let rest = residual.then(|| draw(&mut rng, conv.pixels() * conv.output[2]));
+                    let packed = PackedDepthwise::new(isa, conv, weights.clone(), bias.clone());
+                    let mut scratch = vec![f32::NAN; packed.scratch()];
+                    let mut out = vec![f32::NAN; conv.pixels() * conv.output[2]];
+                    packed.run(&image, rest.as_deref(), activation, &mut scratch, &mut out);
+                    let mut expected = reference::depthwise(&conv, &image, &weights);
+                    epilogue(&mut expected, &bias, rest.as_deref(), activation);
+                    close(&out, &expected, &what);
+                }
+            }
+        }
+    }
+}

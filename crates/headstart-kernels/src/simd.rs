@@ -1,0 +1,76 @@
+//! One body, every instruction set: kernels are written over [`Simd`] and run through [`run`].
+//!
+//! A leaf file holds the intrinsics of one instruction set and its entry point, a function with that target
+//! feature into which the whole kernel is inlined.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+use crate::Isa;
+
+/// Vectors of f32.
+///
+/// # Safety
+/// All methods may use the instructions of their set: they are called only inside a kernel that [`run`] started.
+/// Loads and stores touch [`Simd::LANES`] values at an address that must be good for them.
+#[allow(unsafe_code)]
+pub(crate) trait Simd: Copy {
+    /// A vector.
+    type V: Copy;
+    /// Values in a vector.
+    const LANES: usize;
+    /// Output pixels that register tiles of a convolution hold, largest first, down to 1. A tile is two vectors of
+    /// output channels wide.
+    const TILES: &[usize];
+    unsafe fn splat(self, value: f32) -> Self::V;
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// `a b + c`.
+    unsafe fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(self, a: Self::V, b: Self::V) -> Self::V;
+}
+
+/// A kernel for any instruction set. `run` must be `#[inline(always)]`.
+pub(crate) trait Kernel {
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// Runs a kernel with the instructions of `isa`.
+#[allow(unsafe_code)]
+pub(crate) fn run(isa: Isa, kernel: impl Kernel) {
+    match isa {
+        Isa::Generic => kernel.run(generic::Generic),
+        // SAFETY: `Isa` values other than `Generic` exist only where the machine has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2::run(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512::run(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { neon::run(kernel) },
+        #[allow(unreachable_patterns)]
+        _ => kernel.run(generic::Generic),
+    }
+}
+
+/// Values in a vector of `isa`.
+pub(crate) fn lanes(isa: Isa) -> usize {
+    struct Lanes<'a>(&'a mut usize);
+    impl Kernel for Lanes<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            *self.0 = S::LANES;
+        }
+    }
+    let mut lanes = 0;
+    run(isa, Lanes(&mut lanes));
+    lanes
+}
