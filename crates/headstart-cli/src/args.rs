@@ -49,7 +49,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "DIR", conflicts_with = "val_fraction")]
     pub(crate) val: Option<PathBuf>,
     /// Share of each class held out for validation where the data sets none apart.
-    #[arg(long, value_name = "F", default_value_t = 0.2)]
+    #[arg(long, allow_negative_numbers = true, value_name = "F", default_value_t = 0.2)]
     pub(crate) val_fraction: f64,
     /// The pre-trained network: `headstart models` lists them.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
@@ -58,7 +58,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
     /// Decides the split, the views and the order of batches.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Views of each training image: its centre, and random ones.
     #[arg(long, value_name = "K", default_value_t = 1)]
@@ -88,19 +88,31 @@ pub(crate) struct Epochs {
     #[arg(long)]
     optimizer: Option<Optimizer>,
     /// Learning rate.
-    #[arg(long, default_value_t = 0.001, requires = "optimizer")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.001, requires = "optimizer")]
     lr: f64,
     /// Passes over the training images.
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "optimizer")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 10,
+        requires = "optimizer"
+    )]
     epochs: usize,
     /// Images a step.
-    #[arg(long, value_name = "N", default_value_t = 32, requires = "optimizer")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 32,
+        requires = "optimizer"
+    )]
     batch_size: usize,
     /// Momentum of sgd.
-    #[arg(long, default_value_t = 0.9, requires = "optimizer")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.9, requires = "optimizer")]
     momentum: f64,
     /// Weight decay.
-    #[arg(long, default_value_t = 0.0, requires = "optimizer")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.0, requires = "optimizer")]
     weight_decay: f64,
 }
 
@@ -128,6 +140,11 @@ impl Epochs {
     }
 }
 
+/// More threads than any machine has cores would only wait for one another.
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n <= 1024).ok_or_else(|| "expected 0 to 1024".to_owned())
+}
+
 fn class_weighting(text: &str) -> Result<ClassWeighting, Infallible> {
     Ok(match text {
         "none" => ClassWeighting::None,
@@ -139,7 +156,7 @@ fn class_weighting(text: &str) -> Result<ClassWeighting, Infallible> {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Threads {
     /// Threads that work at once; 0 for all cores. Results do not depend on it.
-    #[arg(long = "threads", value_name = "N", default_value_t = 0)]
+    #[arg(long = "threads", value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) count: usize,
 }
 

@@ -265,6 +265,13 @@ mod with_weights {
             assert!(err(&output).contains(words), "{}", err(&output));
         }
 
+        let output = place.run("train data --val data -o leak.safetensors");
+        assert!(
+            err(&output).contains("16 images for validation stand among those for training"),
+            "{}",
+            err(&output)
+        );
+
         std::fs::write(place.path("data/red/broken.png"), "no image").unwrap();
         let output = place.run("train data --strict -o strict.safetensors");
         assert_eq!(output.status.code(), Some(2));
@@ -297,7 +304,7 @@ mod with_weights {
     }
 
     #[test]
-    fn embed_overwrites_nothing_that_is_not_its_own() {
+    fn nothing_is_overwritten_that_is_not_a_result() {
         let place = Place::new();
         place.colours();
         let table = "path,label\ndata/red/3.png,red\ndata/blue/3.png,blue\n";
@@ -306,6 +313,12 @@ mod with_weights {
         {
             assert_eq!(place.run(line).status.code(), Some(2), "{line}");
         }
+        for line in ["train table.csv -o table.csv", "train data -o data/red/3.png", "train data -o data"] {
+            let output = place.run(line);
+            assert_eq!(output.status.code(), Some(2), "{line}");
+            assert!(err(&output).starts_with("error: -o is "), "{}", err(&output));
+        }
+        assert_eq!(std::fs::read_to_string(place.path("table.csv")).unwrap(), table);
         place.json("embed table.csv -o table.npy --json");
         assert_eq!(std::fs::read_to_string(place.path("table.csv")).unwrap(), table);
         assert!(place.path("table.rows.tsv").exists());

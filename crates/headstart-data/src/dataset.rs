@@ -102,12 +102,19 @@ pub fn open_unlabelled(paths: &[PathBuf]) -> Result<(Vec<Picture>, Vec<Skipped>)
 }
 
 fn metadata(path: &Path) -> Result<fs::Metadata, DataError> {
-    fs::metadata(path).map_err(|error| match error.kind() {
+    let cannot = |detail: String| DataError::Io { path: path.to_owned(), detail };
+    let found = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             DataError::Missing { path: path.to_owned(), nearest: nearest::paths(path) }
         }
-        _ => DataError::Io { path: path.to_owned(), detail: error.to_string() },
-    })
+        _ => cannot(error.to_string()),
+    })?;
+    // Opening a pipe would wait for its writer, for ever and deaf to Ctrl-C.
+    if found.is_file() || found.is_dir() {
+        Ok(found)
+    } else {
+        Err(cannot("it is neither a file nor a folder".to_owned()))
+    }
 }
 
 /// A table or an archive.

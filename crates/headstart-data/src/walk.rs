@@ -101,9 +101,14 @@ impl Folder {
 pub(crate) fn images(dir: &Path, shown: &str, skipped: &mut Vec<Skipped>) -> Result<Vec<Picture>, DataError> {
     let mut seen = BTreeSet::new();
     let mut read = Vec::new();
+    let real = |dir: &Path| fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let root = real(dir);
     let mut pending = vec![(dir.to_owned(), shown.to_owned())];
     while let Some((dir, shown)) = pending.pop() {
-        if !seen.insert(fs::canonicalize(&dir).unwrap_or_else(|_| dir.clone())) {
+        let place = real(&dir);
+        // A link up to a folder around this one would bring in the images of other classes.
+        let around = place != root && root.starts_with(&place);
+        if around || !seen.insert(place) {
             skipped.push(Skipped { path: shown, reason: SkipReason::LinkLoop });
             continue;
         }

@@ -46,7 +46,7 @@ pub enum ModelsError {
     )]
     NoHome,
     /// A folder or file of the home could not be made or read.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot use {}: {source}; HEADSTART_HOME names another folder for weights", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -16,12 +16,28 @@ pub fn replace_file(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
+    let path = &target(path)?;
     let (file, sibling) = create_sibling(path)?;
     let guard = RemoveOnDrop(Some(sibling));
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     write(&mut writer)?;
     writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     guard.rename(path)
+}
+
+/// What is written to: where `path` is a link, the file it leads to. A device or a pipe is refused: renaming would
+/// put a file in its place.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let path = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => std::fs::canonicalize(path)?,
+        _ => path.to_owned(),
+    };
+    match std::fs::metadata(&path) {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it exists and is not a regular file"))
+        }
+        _ => Ok(path),
+    }
 }
 
 /// Tells the siblings of one process apart.
@@ -109,5 +125,21 @@ mod tests {
         assert!(replace_file(&folder.path().join("model"), |w| w.write_all(b"x")).is_err());
         assert_eq!(names(folder.path()), ["model"]);
         assert!(replace_file(&folder.path().join("missing/model"), |w| w.write_all(b"x")).is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_leads_to_its_file_and_a_device_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace_file(&link, |w| w.write_all(b"new")).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        let device = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        let error = replace_file(&device, |w| w.write_all(b"new")).unwrap_err();
+        assert_eq!(error.to_string(), "it exists and is not a regular file");
     }
 }

@@ -71,8 +71,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Views of each training image.
     pub views: usize,
-    /// Share held out, where the data set none apart.
-    pub val_fraction: f64,
+    /// Share held out; `null` where the data set its own apart.
+    pub val_fraction: Option<f64>,
     /// How the head was fitted.
     pub solver: crate::Solver,
     /// What an image of each class counted, in the order of the labels; `null`: all the same.
@@ -83,11 +83,16 @@ pub struct Recipe {
 
 impl Recipe {
     /// What `options` and the fit say.
-    pub(crate) fn of(options: &TrainOptions, class_weights: Option<Vec<f64>>, l2: Option<f64>) -> Self {
+    pub(crate) fn of(
+        options: &TrainOptions,
+        val_fraction: Option<f64>,
+        class_weights: Option<Vec<f64>>,
+        l2: Option<f64>,
+    ) -> Self {
         Recipe {
             seed: options.seed,
             views: options.views,
-            val_fraction: options.val_fraction,
+            val_fraction,
             solver: options.solver.clone(),
             class_weights,
             l2,
@@ -150,6 +155,11 @@ impl Artifact {
         let tensors: Vec<(&str, &StoredTensor)> =
             tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
         Ok(write_safetensors(path, &tensors, &metadata)?)
+    }
+
+    /// Whether the file at `path` is a model: whether it names a manifest.
+    pub fn is_model(path: &Path) -> bool {
+        StateDict::open(path).is_ok_and(|dict| dict.metadata().contains_key(MANIFEST))
     }
 
     /// Reads a model and checks all of it: hashes, shapes, and that golden inputs give their outputs.

@@ -54,7 +54,7 @@ impl FeatureCache {
     /// Where the folder cannot be made or read.
     pub fn open(home: &Home, description: &str, dim: usize, progress: &dyn Progress) -> Result<Self, Error> {
         let folder = home.features().join(headstart_models::sha256_hex(description.as_bytes()));
-        std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Home { path: folder.clone(), source })?;
         let mut cache = FeatureCache {
             segments: Vec::new(),
             places: BTreeMap::new(),

@@ -51,7 +51,11 @@ impl Classifier {
     /// Where neither is there, or the file is damaged.
     pub fn open(model: &str, home: &Home) -> Result<Classifier, Error> {
         let path = Path::new(model);
-        if path.is_file() || path.extension().is_some_and(|e| e == "safetensors") {
+        let is_named_as_file = model.contains(['/', '\\'])
+            || path
+                .extension()
+                .is_some_and(|e| ["safetensors", "safetensor", "pt", "pth"].iter().any(|f| e == *f));
+        if path.exists() || is_named_as_file {
             let artifact = Artifact::load(path, home)?;
             let (backbone, head) = (artifact.backbone, artifact.head);
             return Ok(Classifier { backbone, head, labels: artifact.manifest.labels, published: false });

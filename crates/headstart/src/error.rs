@@ -81,6 +81,14 @@ pub enum Error {
         /// What is wrong and what was expected.
         detail: String,
     },
+    /// The home cannot be written to.
+    #[error("cannot make {}: {source}; HEADSTART_HOME names another folder for weights and cached features", path.display())]
+    Home {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// A file is no model, or a damaged one.
     #[error("{} is not a usable model file: {detail}", path.display())]
     Model {
@@ -99,7 +107,7 @@ pub enum Error {
         /// The newest this program reads.
         known: u32,
     },
-    /// The loss is no number any more.
+    /// The loss ran away.
     #[error("the loss became {loss} in epoch {epoch}: try a smaller --lr than {lr}")]
     Diverged {
         /// The epoch, from 1.

@@ -8,6 +8,9 @@ use headstart_graph::{Freeze, GraphBuilder, Params, backward, forward};
 use headstart_tensor::{Rng, Tensor};
 use serde::Serialize;
 
+/// A cross-entropy that only a fit which is running away reaches.
+const DIVERGED: f32 = 1e4;
+
 /// An epoch's result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Epoch {
@@ -63,7 +66,7 @@ pub fn fit_epochs(
             let y: Vec<usize> = batch.iter().map(|&i| targets[i]).collect();
             let activations = forward(&graph, &params, x, session.pool)?;
             let (loss, gradient) = cross_entropy(activations.output(), &y, class_weights)?;
-            if !loss.is_finite() {
+            if !(loss.is_finite() && loss < DIVERGED) {
                 return Err(Error::Diverged { epoch, loss, lr: options.lr });
             }
             total += f64::from(loss) * batch.len() as f64;

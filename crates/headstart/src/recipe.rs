@@ -1,6 +1,6 @@
 //! How a classifier is to be trained: plain data, checked before use and kept in the model file.
 
-use crate::{ClassWeights, Error};
+use crate::{Artifact, ClassWeights, Error};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -135,13 +135,28 @@ impl TrainOptions {
             let (found, expected) = ("given with --slim".to_owned(), "one of the two: import the file first");
             return Err(Error::Setting { name: "--weights", found, expected });
         }
+        if !(self.val_fraction > 0.0 && self.val_fraction < 1.0) {
+            let found = self.val_fraction.to_string();
+            return Err(Error::Setting {
+                name: "--val-fraction",
+                found,
+                expected: "a share between 0 and 1",
+            });
+        }
         let folder = match self.output.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => std::path::Path::new("."),
         };
-        if !folder.is_dir() || self.output.is_dir() || self.output.file_name().is_none() {
-            let (found, expected) = (self.output.display().to_string(), "a file in a folder that exists");
-            return Err(Error::Setting { name: "-o", found, expected });
+        let bad =
+            |expected| Err(Error::Setting { name: "-o", found: self.output.display().to_string(), expected });
+        if self.output.is_dir() || self.output.file_name().is_none() {
+            return bad("the name of a file, not a folder");
+        }
+        if !folder.is_dir() {
+            return bad("a file in a folder that exists");
+        }
+        if self.output.exists() && !Artifact::is_model(&self.output) {
+            return bad("a new file, or a model file to replace: this one exists and is something else");
         }
         Ok(())
     }
@@ -156,7 +171,9 @@ impl ClassWeighting {
             ClassWeighting::Table(path) => path,
         };
         let bad = |detail: String| Error::ClassWeights { path: path.clone(), detail };
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            bad(format!("{e}; --class-weights takes `balanced`, `none`, or a table `label,weight`"))
+        })?;
         let mut weights = vec![None; classes.len()];
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
             let wrong = || bad(format!("line {}: expected `label,weight`, found `{line}`", i + 1));
@@ -165,6 +182,12 @@ impl ClassWeighting {
                 continue;
             }
             let weight: f64 = weight.trim().parse().map_err(|_| wrong())?;
+            if !(weight > 0.0 && weight.is_finite()) {
+                return Err(bad(format!(
+                    "line {}: the weight of `{label}` is {weight}, expected a number above 0",
+                    i + 1
+                )));
+            }
             let class = classes.iter().position(|c| c == label.trim().trim_matches('"'));
             let class = class.ok_or_else(|| {
                 let near = headstart_graph::nearest(label, classes.iter().map(String::as_str));

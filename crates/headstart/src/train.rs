@@ -9,6 +9,7 @@ use crate::{Artifact, Backbone, Error, Features, Session, SkippedFile, Solver, T
 use headstart_data::{Dataset, Item, OpenOptions, Picture, split};
 use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What `train` reports.
@@ -125,6 +126,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         return Err(Error::NothingReadable { what: "the validation data".into() });
     }
 
+    warn(session, &parts.classes, (&train, &train_labels), (&val, &val_labels));
+
     let fitting = Instant::now();
     let targets: Vec<usize> =
         train_labels.iter().flat_map(|&label| std::iter::repeat_n(label, options.views)).collect();
@@ -172,7 +175,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         trunk_sha256: backbone.fingerprint.clone(),
         weights_sha256: String::new(),
         slim: options.slim,
-        recipe: Recipe::of(options, weights, report.l2),
+        recipe: Recipe::of(options, parts.val_fraction, weights, report.l2),
         data_sha256: data_hash(&train, &train_labels),
         train_images: train_labels.len(),
         validation: Validation {
@@ -211,6 +214,8 @@ struct Parts {
     classes: Vec<String>,
     train: Vec<Item>,
     val: Vec<Item>,
+    /// The share that was held out here; none where the data set its own apart.
+    val_fraction: Option<f64>,
     skipped: Vec<SkippedFile>,
 }
 
@@ -227,6 +232,7 @@ impl Parts {
             note(format!("{} images of val/ are not used: --val names {}", unused.len(), path.display()));
         }
         let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
+        let own = options.val.is_some() || data.val.is_some();
         let (train, val) = match (&options.val, data.val) {
             (Some(path), _) => {
                 let known = OpenOptions { classes: Some(data.classes.clone()) };
@@ -249,7 +255,43 @@ impl Parts {
                 (take(train), take(val))
             }
         };
-        Ok(Parts { classes: data.classes, train, val, skipped })
+        let val_fraction = (!own).then_some(options.val_fraction);
+        Ok(Parts { classes: data.classes, train, val, val_fraction, skipped })
+    }
+}
+
+/// Says what makes the accuracy less worth than it looks: images on both sides, classes that are not measured, images
+/// with two labels.
+fn warn(session: &Session, classes: &[String], train: (&Features, &[usize]), val: (&Features, &[usize])) {
+    let images = |(count, what): (usize, &str)| match count {
+        1 => format!("1 image {what}"),
+        n => format!("{n} images {what}"),
+    };
+    let mut known: BTreeMap<&[u8; 32], usize> = BTreeMap::new();
+    let mut two_labels = 0;
+    for (hash, &label) in train.0.hashes.iter().zip(train.1) {
+        two_labels += usize::from(*known.entry(hash).or_insert(label) != label);
+    }
+    let leaks = val.0.hashes.iter().filter(|hash| known.contains_key(hash)).count();
+    if leaks > 0 {
+        let text = images((leaks, "for validation stand among those for training, byte for byte"));
+        session.progress.note(&format!("{text}: the accuracy looks better than it is"));
+    }
+    if two_labels > 0 {
+        session
+            .progress
+            .note(&images((two_labels, "for training repeat another one under a different label")));
+    }
+    let absent: Vec<&str> = classes
+        .iter()
+        .enumerate()
+        .filter(|(c, _)| !val.1.contains(c))
+        .map(|(_, name)| name.as_str())
+        .collect();
+    if !absent.is_empty() {
+        session
+            .progress
+            .note(&format!("no image for validation, so nothing is known about: {}", absent.join(", ")));
     }
 }
 

@@ -54,7 +54,7 @@ fn model() -> Artifact {
         recipe: Recipe {
             seed: 7,
             views: 1,
-            val_fraction: 0.2,
+            val_fraction: Some(0.2),
             solver: Solver::Convergence,
             class_weights: None,
             l2: Some(0.1),

@@ -12,7 +12,11 @@ pub(super) fn say(skipped: &[SkippedFile], printer: &Printer) {
         return;
     }
     let (faults, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| s.fault);
-    let mut text = format!("skipped {} files:\n", skipped.len());
+    let mut text = match (skipped.len(), faults.len()) {
+        (1, _) => "skipped 1 file:\n".to_owned(),
+        (n, 0) => format!("skipped {n} files, none of them a fault:\n"),
+        (n, faults) => format!("skipped {n} files, {faults} of them faults:\n"),
+    };
     for file in faults.iter().chain(&others).take(NAMED) {
         text += &format!("  {}: {}\n", file.path, file.detail);
     }

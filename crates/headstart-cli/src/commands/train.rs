@@ -66,7 +66,10 @@ fn text(report: &TrainReport) -> String {
     line("time", time);
     let [low, high] = val.accuracy_ci95.map(percent);
     line("accuracy", format!("{} (95 % interval {low} to {high})", percent(val.accuracy)));
-    line("majority", format!("{} would be right without looking", percent(report.majority_accuracy)));
+    line(
+        "majority",
+        format!("{} by always answering the most frequent training class", percent(report.majority_accuracy)),
+    );
     line("model", report.model.clone());
     text
 }
