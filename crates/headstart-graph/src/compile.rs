@@ -6,6 +6,7 @@
 use crate::ops::norm::NormParams;
 use crate::{Graph, GraphError, NodeId, Op, Params};
 use headstart_kernels::{Activation, Conv};
+use headstart_tensor::Shape;
 
 /// Where a step reads: the trunk's input, or the output of an earlier step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,23 @@ pub(crate) struct Step {
     pub(crate) bias: Vec<f32>,
     pub(crate) residual: Option<Source>,
     pub(crate) activation: Option<Activation>,
-    /// Values of the output for one image.
-    pub(crate) len: usize,
+    /// The nodes it computes.
+    pub(crate) nodes: Vec<String>,
+    /// The output's shape for one image.
+    pub(crate) shape: Shape,
+}
+
+impl Kernel {
+    /// Number of weights.
+    pub(crate) fn values(&self) -> usize {
+        match self {
+            Kernel::Dense { weights, .. }
+            | Kernel::Depthwise { weights, .. }
+            | Kernel::Linear { weights } => weights.len(),
+            Kernel::Scale { scale } => scale.len(),
+            Kernel::MaxPool { .. } | Kernel::GlobalAvgPool | Kernel::Copy => 0,
+        }
+    }
 }
 
 /// The steps of a graph, and where its output is.
@@ -63,7 +79,10 @@ pub(crate) fn compile(graph: &Graph, params: &Params) -> Result<(Vec<Step>, Sour
     for (i, node) in nodes.iter().enumerate().skip(1) {
         let place = compiler.add(graph, params, NodeId(i))?;
         compiler.place[i] = place;
-        debug_assert!(matches!(place, Source::Step(s) if compiler.steps[s].len == node.shape.len()));
+        if let Source::Step(step) = place {
+            compiler.steps[step].nodes.push(node.name.clone());
+        }
+        debug_assert!(matches!(place, Source::Step(s) if compiler.steps[s].shape == node.shape));
     }
     let output = compiler.place[nodes.len() - 1];
     Ok((compiler.steps, output))
@@ -93,7 +112,7 @@ impl Compiler {
                 } else {
                     Kernel::Dense { conv, weights }
                 };
-                self.push(kernel, x, bias, node.shape.len());
+                self.push(kernel, x, bias, &node.shape);
             }
             Op::BatchNorm2d(norm) => {
                 let p = NormParams {
@@ -107,20 +126,20 @@ impl Compiler {
                     return Ok(place);
                 }
                 let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
-                self.push(Kernel::Scale { scale: single(scale) }, x, single(shift), node.shape.len());
+                self.push(Kernel::Scale { scale: single(scale) }, x, single(shift), &node.shape);
             }
             Op::Linear(op) => {
                 let weight = data("weight")?;
                 let (inner, outer) = (op.in_features, op.out_features);
                 let weights = (0..weight.len()).map(|i| weight[(i % outer) * inner + i / outer]).collect();
-                self.push(Kernel::Linear { weights }, x, data("bias")?.to_vec(), outer);
+                self.push(Kernel::Linear { weights }, x, data("bias")?.to_vec(), &node.shape);
             }
             Op::Activation { function } => {
                 if let Some((i, step)) = self.open_step(x) {
                     step.activation = Some(function.kernel());
                     return Ok(Source::Step(i));
                 }
-                self.push(Kernel::Copy, x, vec![0.0; channels], node.shape.len());
+                self.push(Kernel::Copy, x, vec![0.0; channels], &node.shape);
                 self.last().activation = Some(function.kernel());
             }
             Op::Add => {
@@ -136,21 +155,22 @@ impl Compiler {
                         return Ok(Source::Step(i));
                     }
                 }
-                self.push(Kernel::Copy, x, vec![0.0; channels], node.shape.len());
+                self.push(Kernel::Copy, x, vec![0.0; channels], &node.shape);
                 self.last().residual = Some(self.place[node.inputs[1].index()]);
             }
             Op::MaxPool2d(op) => {
                 let pool = op.sizes(shape_in, &node.shape);
-                self.push(Kernel::MaxPool { pool }, x, Vec::new(), node.shape.len());
+                self.push(Kernel::MaxPool { pool }, x, Vec::new(), &node.shape);
             }
-            Op::GlobalAvgPool => self.push(Kernel::GlobalAvgPool, x, Vec::new(), channels),
+            Op::GlobalAvgPool => self.push(Kernel::GlobalAvgPool, x, Vec::new(), &node.shape),
         }
         Ok(Source::Step(self.steps.len() - 1))
     }
 
-    fn push(&mut self, kernel: Kernel, x: NodeId, bias: Vec<f32>, len: usize) {
+    fn push(&mut self, kernel: Kernel, x: NodeId, bias: Vec<f32>, shape: &Shape) {
         let input = self.place[x.index()];
-        self.steps.push(Step { kernel, input, bias, residual: None, activation: None, len });
+        let (nodes, shape) = (Vec::new(), shape.clone());
+        self.steps.push(Step { kernel, input, bias, residual: None, activation: None, nodes, shape });
     }
 
     fn last(&mut self) -> &mut Step {

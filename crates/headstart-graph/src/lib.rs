@@ -8,6 +8,7 @@
 //! Shapes are those of one image, `[height, width, channels]` or `[features]`; batches add a first axis.
 
 mod builder;
+mod call;
 mod compile;
 mod error;
 mod freeze;
@@ -21,6 +22,7 @@ mod train;
 mod trunk;
 
 pub use builder::GraphBuilder;
+pub use call::CompiledLayer;
 pub use error::GraphError;
 pub use freeze::{Freeze, Split};
 pub use graph::{Graph, Node, NodeId};

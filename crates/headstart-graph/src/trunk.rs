@@ -3,14 +3,14 @@
 //! Buffers are planned once and reused; a workspace is kept for every thread that ever ran the trunk, so the
 //! steady state allocates nothing. One image's result never depends on the others or on the thread count.
 
-use crate::compile::{Kernel, Source, Step, compile};
+use crate::call::{Call, CompiledLayer};
+use crate::compile::{Source, Step, compile};
 use crate::ops::batch_shape;
 use crate::{Graph, GraphError, Params};
-use headstart_kernels::{
-    Activation, Conv, Isa, PackedConv, PackedDepthwise, Pool, epilogue, global_avg_pool, max_pool,
-};
+use headstart_kernels::{Isa, Pool};
 use headstart_tensor::{Shape, Tensor};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The most values that one image's buffers may take (2 GiB in f32).
 const MAX_MEMORY: usize = 1 << 29;
@@ -45,7 +45,7 @@ impl Trunk {
         let (steps, result) = compile(graph, params)?;
         let (slots, sizes) = plan(&steps, result);
         let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, Isa::current())).collect();
-        let scratch = calls.iter().map(|c| c.kernel.scratch()).max().unwrap_or(0);
+        let scratch = calls.iter().map(Call::scratch).max().unwrap_or(0);
         let memory = sizes.iter().fold(scratch, |sum, &n| sum.saturating_add(n));
         if memory > MAX_MEMORY {
             return Err(GraphError::TooMuchMemory { found: memory, limit: MAX_MEMORY });
@@ -72,7 +72,13 @@ impl Trunk {
         &self.output
     }
 
-    /// Runs a batch `[n, ..input]` to `[n, ..output]`, the images spread over the pool.
+    /// What was compiled, a kernel call a row.
+    pub fn layers(&self) -> Vec<CompiledLayer> {
+        self.calls.iter().map(Call::layer).collect()
+    }
+
+    /// Runs a batch `[n, ..input]` to `[n, ..output]`: the images spread over the pool, or the rows of each layer where
+    /// there are fewer images than threads. The bytes are the same either way.
     ///
     /// # Errors
     /// Where the batch has another shape.
@@ -82,7 +88,14 @@ impl Trunk {
             return Err(GraphError::Input { expected: self.input.clone(), found: images.shape().clone() });
         }
         let mut out = Tensor::zeros(batch_shape(n, &self.output));
-        pool.chunks_mut(out.data_mut(), self.output.len(), |i, out| self.run_one(images.row(i), out));
+        let size = self.output.len();
+        if n < pool.threads() {
+            for (i, out) in out.data_mut().chunks_mut(size).enumerate() {
+                self.each_call(pool, images.row(i), out, |_, _| {});
+            }
+        } else {
+            pool.chunks_mut(out.data_mut(), size, |i, out| self.run_one(images.row(i), out));
+        }
         Ok(out)
     }
 
@@ -91,17 +104,31 @@ impl Trunk {
     /// # Panics
     /// Where they do not.
     pub fn run_one(&self, image: &[f32], out: &mut [f32]) {
+        self.each_call(&Pool::single(), image, out, |_, _| {});
+    }
+
+    /// Runs one image on the calling thread and adds the time of each call of [`Trunk::layers`] to `times`.
+    ///
+    /// # Panics
+    /// As [`Trunk::run_one`].
+    pub fn run_timed(&self, image: &[f32], out: &mut [f32], times: &mut [Duration]) {
+        self.each_call(&Pool::single(), image, out, |i, time| times[i] += time);
+    }
+
+    fn each_call(&self, pool: &Pool, image: &[f32], out: &mut [f32], mut told: impl FnMut(usize, Duration)) {
         assert_eq!(image.len(), self.input.len(), "the image has another size than the network's input");
         let mut workspace = self.lend();
         for (i, call) in self.calls.iter().enumerate() {
+            let started = Instant::now();
             let mut buffer = std::mem::take(&mut workspace.buffers[self.slots[i]]);
             let at = |source: Source| match source {
                 Source::Input => image,
                 Source::Step(s) => &workspace.buffers[self.slots[s]][..self.calls[s].len],
             };
             let (x, residual) = (at(call.input), call.residual.map(at));
-            call.run(x, residual, &mut workspace.scratch, &mut buffer[..call.len]);
+            call.run(pool, x, residual, &mut workspace.scratch, &mut buffer[..call.len]);
             workspace.buffers[self.slots[i]] = buffer;
+            told(i, started.elapsed());
         }
         out.copy_from_slice(match self.result {
             Source::Step(s) => &workspace.buffers[self.slots[s]][..self.calls[s].len],
@@ -116,82 +143,6 @@ impl Trunk {
             buffers: self.sizes.iter().map(|&n| vec![0.0; n]).collect(),
             scratch: vec![0.0; self.scratch],
         })
-    }
-}
-
-/// A step with its weights in the order of the instruction set's kernels.
-#[derive(Debug)]
-struct Call {
-    kernel: Packed,
-    input: Source,
-    residual: Option<Source>,
-    activation: Option<Activation>,
-    /// Values of the output for one image.
-    len: usize,
-}
-
-#[derive(Debug)]
-enum Packed {
-    Conv(PackedConv),
-    Depthwise(PackedDepthwise),
-    Scale { scale: Vec<f32>, bias: Vec<f32> },
-    Copy { bias: Vec<f32> },
-    MaxPool(Conv),
-    GlobalAvgPool,
-}
-
-impl Packed {
-    fn scratch(&self) -> usize {
-        match self {
-            Packed::Conv(conv) => conv.scratch(),
-            Packed::Depthwise(conv) => conv.scratch(),
-            Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
-        }
-    }
-}
-
-impl Call {
-    fn of(step: Step, isa: Isa) -> Call {
-        let bias = step.bias;
-        let kernel = match step.kernel {
-            Kernel::Dense { conv, weights } => Packed::Conv(PackedConv::new(isa, conv, &weights, &bias)),
-            Kernel::Depthwise { conv, weights } => {
-                Packed::Depthwise(PackedDepthwise::new(isa, conv, weights, bias))
-            }
-            Kernel::Linear { weights } => Packed::Conv(PackedConv::linear(isa, &weights, &bias)),
-            Kernel::Scale { scale } => Packed::Scale { scale, bias },
-            Kernel::MaxPool { pool } => Packed::MaxPool(pool),
-            Kernel::GlobalAvgPool => Packed::GlobalAvgPool,
-            Kernel::Copy => Packed::Copy { bias },
-        };
-        Call {
-            kernel,
-            input: step.input,
-            residual: step.residual,
-            activation: step.activation,
-            len: step.len,
-        }
-    }
-
-    fn run(&self, x: &[f32], residual: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32]) {
-        match &self.kernel {
-            Packed::Conv(conv) => conv.run(x, residual, self.activation, scratch, out),
-            Packed::Depthwise(conv) => conv.run(x, residual, self.activation, scratch, out),
-            Packed::Scale { scale, bias } => {
-                for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
-                    for ((o, &v), &s) in out.iter_mut().zip(x).zip(scale) {
-                        *o = v * s;
-                    }
-                }
-                epilogue(out, bias, residual, self.activation);
-            }
-            Packed::Copy { bias } => {
-                out.copy_from_slice(x);
-                epilogue(out, bias, residual, self.activation);
-            }
-            Packed::MaxPool(pool) => max_pool(pool, x, out),
-            Packed::GlobalAvgPool => global_avg_pool(x, out),
-        }
     }
 }
 
@@ -211,14 +162,15 @@ fn plan(steps: &[Step], result: Source) -> (Vec<usize>, Vec<usize>) {
     let (mut slots, mut sizes, mut free_from) = (Vec::new(), Vec::<usize>::new(), Vec::<usize>::new());
     for (i, step) in steps.iter().enumerate() {
         // Of the free buffers the one that has to grow least, else that is cut least.
-        let fits = |s: &usize| (step.len.saturating_sub(sizes[*s]), sizes[*s]);
+        let len = step.shape.len();
+        let fits = |s: &usize| (len.saturating_sub(sizes[*s]), sizes[*s]);
         let free = (0..sizes.len()).filter(|&s| free_from[s] <= i).min_by_key(fits);
         let slot = free.unwrap_or_else(|| {
             sizes.push(0);
             free_from.push(0);
             sizes.len() - 1
         });
-        sizes[slot] = sizes[slot].max(step.len);
+        sizes[slot] = sizes[slot].max(len);
         // Free again only for the step after the last reader: no kernel works in place.
         free_from[slot] = last_use[i] + 1;
         slots.push(slot);
@@ -272,7 +224,13 @@ mod tests {
             let found = trunk.run(&Pool::new(1), &x).unwrap();
             let apart = relative_l2(found.data(), expected.output().data());
             assert!(apart < 1e-6, "{}: {apart}", graph.nodes()[i].name);
-            assert_eq!(found, trunk.run(&Pool::new(2), &x).unwrap(), "the same bytes with two threads");
+            for threads in [2, 5] {
+                assert_eq!(
+                    found,
+                    trunk.run(&Pool::new(threads), &x).unwrap(),
+                    "the same bytes with {threads} threads"
+                );
+            }
         }
     }
 

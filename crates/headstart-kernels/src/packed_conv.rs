@@ -8,7 +8,7 @@
 use crate::aligned::Aligned;
 use crate::padded::{self, Rows};
 use crate::simd::{self, Kernel, Simd};
-use crate::{Activation, Conv, Isa};
+use crate::{Activation, Conv, Isa, Pool};
 
 /// The most pixels of a tile, and the most lanes of a vector, of any instruction set.
 const MOST_PIXELS: usize = 14;
@@ -69,32 +69,54 @@ impl PackedConv {
         padded::scratch(&self.conv)
     }
 
-    /// `out = activation(image * weights + bias + residual)`.
+    /// `out = activation(image * weights + bias + residual)`, the rows of the output spread over `pool`; the bytes do
+    /// not depend on it.
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
     pub fn run(
         &self,
+        pool: &Pool,
         image: &[f32],
         residual: Option<&[f32]>,
         activation: Option<Activation>,
         scratch: &mut [f32],
         out: &mut [f32],
     ) {
-        let outputs = self.conv.pixels() * self.conv.output[2];
-        assert_eq!(image.len(), self.conv.input.iter().product::<usize>(), "the image of a convolution");
+        let conv = &self.conv;
+        let outputs = conv.pixels() * conv.output[2];
+        assert_eq!(image.len(), conv.input.iter().product::<usize>(), "the image of a convolution");
         assert!(
             out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
             "the output of a convolution"
         );
-        let rows = padded::padded(&self.conv, image, scratch);
-        simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
+        let rows = padded::padded(conv, image, scratch);
+        let [height, width, channels] = conv.output;
+        // All pixels of a pointwise convolution are one long row.
+        let one_row = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.input[..2] == conv.output[..2];
+        let share = match one_row {
+            true => (height * width).div_ceil(pool.threads()).next_multiple_of(MOST_PIXELS),
+            false => height.div_ceil(pool.threads()) * width,
+        };
+        pool.chunks_mut(out, share * channels, |i, out| {
+            let (first, pixels) = (i * share, out.len() / channels);
+            let rows = match one_row {
+                true => Rows { data: &rows.data[first * conv.input[2]..], stride: rows.stride },
+                false => rows.at_output_row(conv, first / width),
+            };
+            let (height, width) = if one_row { (1, pixels) } else { (pixels / width, width) };
+            let residual = residual.map(|r| &r[first * channels..]);
+            simd::run(self.isa, Pass { packed: self, rows, height, width, residual, activation, out });
+        });
     }
 }
 
+/// A part of the output: `height` rows of `width` pixels whose patches begin with the first of `rows`.
 struct Pass<'a> {
     packed: &'a PackedConv,
     rows: Rows<'a>,
+    height: usize,
+    width: usize,
     residual: Option<&'a [f32]>,
     activation: Option<Activation>,
     out: &'a mut [f32],
@@ -117,10 +139,7 @@ impl Kernel for Pass<'_> {
     fn run<S: Simd>(self, simd: S) {
         let conv = &self.packed.conv;
         let [_, _, channels] = conv.input;
-        let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && padded::scratch(conv) == 0;
-        // All pixels of a pointwise convolution are one long row.
-        let pointwise = pointwise && conv.input[..2] == conv.output[..2];
-        let (height, width) = if pointwise { (1, conv.pixels()) } else { (conv.output[0], conv.output[1]) };
+        let (height, width) = (self.height, self.width);
         let step = conv.stride[1] * channels;
         let (runs, run) = (conv.kernel[0], conv.kernel[1] * channels);
         let reach = (conv.kernel[0] - 1) * self.rows.stride + run;
@@ -298,7 +317,7 @@ mod tests {
 
     #[test]
     fn every_isa_agrees_with_the_plain_loops() {
-        let mut rng = Rng::new(6);
+        let (mut rng, pool) = (Rng::new(6), Pool::new(3));
         for isa in Isa::available() {
             for conv in odd_sizes(&[(1, 1), (3, 5), (4, 16), (2, 17), (5, 33), (17, 70)]) {
                 for (residual, activation) in [
@@ -315,7 +334,10 @@ mod tests {
                     let packed = PackedConv::new(isa, conv, &weights, &bias);
                     let mut scratch = vec![f32::NAN; packed.scratch()];
                     let mut out = vec![f32::NAN; conv.pixels() * conv.output[2]];
-                    packed.run(&image, rest.as_deref(), activation, &mut scratch, &mut out);
+                    packed.run(&Pool::single(), &image, rest.as_deref(), activation, &mut scratch, &mut out);
+                    let mut split = vec![f32::NAN; out.len()];
+                    packed.run(&pool, &image, rest.as_deref(), activation, &mut scratch, &mut split);
+                    assert_eq!(out, split, "{what}: the same bytes with three threads");
                     let mut expected = reference::conv2d(&conv, &image, &weights);
                     epilogue(&mut expected, &bias, rest.as_deref(), activation);
                     close(&out, &expected, &what);

@@ -6,7 +6,7 @@
 
 use crate::padded::{self, Rows};
 use crate::simd::{self, Kernel, Simd};
-use crate::{Activation, Conv, Isa};
+use crate::{Activation, Conv, Isa, Pool};
 
 /// Output pixels of a pass: every width of a 224-pixel network is a multiple.
 const PIXELS: usize = 7;
@@ -41,12 +41,14 @@ impl PackedDepthwise {
         padded::scratch(&self.conv)
     }
 
-    /// `out = activation(image * weights + bias + residual)`, channel by channel.
+    /// `out = activation(image * weights + bias + residual)`, channel by channel, the rows of the output spread over
+    /// `pool`; the bytes do not depend on it.
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
     pub fn run(
         &self,
+        pool: &Pool,
         image: &[f32],
         residual: Option<&[f32]>,
         activation: Option<Activation>,
@@ -60,10 +62,17 @@ impl PackedDepthwise {
             "the output of a convolution"
         );
         let rows = padded::padded(&self.conv, image, scratch);
-        simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
+        let [height, width, channels] = self.conv.output;
+        let share = height.div_ceil(pool.threads());
+        pool.chunks_mut(out, share * width * channels, |i, out| {
+            let rows = rows.at_output_row(&self.conv, i * share);
+            let residual = residual.map(|r| &r[i * share * width * channels..]);
+            simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
+        });
     }
 }
 
+/// Whole rows of the output, whose patches begin with the first of `rows`.
 struct Pass<'a> {
     packed: &'a PackedDepthwise,
     rows: Rows<'a>,
@@ -122,7 +131,7 @@ impl Pass<'_> {
         };
         for c in (0..whole).step_by(S::LANES) {
             // SAFETY: asserted above: taps of all pixels lie inside the rows, and all outputs inside `out`, with
-            // which the residual was compared; weights and bias hold a value for each channel of each tap.
+            // which the residual was compared in `run`; weights and bias hold a value for each channel of each tap.
             unsafe {
                 let rows = self.rows.data.as_ptr().add(first + c);
                 let mut weights = self.packed.weights.as_ptr().add(c);
@@ -169,8 +178,8 @@ impl Pass<'_> {
 
     #[inline(always)]
     fn all<S: Simd, const K: usize, const STEP: usize>(&mut self, simd: S) {
-        let [height, width, _] = self.packed.conv.output;
-        for y in 0..height {
+        let [_, width, channels] = self.packed.conv.output;
+        for y in 0..self.out.len() / (width * channels) {
             let mut x = 0;
             while x + PIXELS <= width {
                 self.pixels::<S, PIXELS, K, STEP>(simd, y, x);
@@ -203,7 +212,7 @@ mod tests {
 
     #[test]
     fn every_isa_agrees_with_the_plain_loops() {
-        let mut rng = Rng::new(7);
+        let (mut rng, pool) = (Rng::new(7), Pool::new(3));
         for isa in Isa::available() {
             for conv in odd_sizes(&[(1, 1), (4, 4), (15, 15), (16, 16), (17, 17), (40, 40)]) {
                 for (residual, activation) in [
@@ -220,7 +229,10 @@ mod tests {
                     let packed = PackedDepthwise::new(isa, conv, weights.clone(), bias.clone());
                     let mut scratch = vec![f32::NAN; packed.scratch()];
                     let mut out = vec![f32::NAN; conv.pixels() * conv.output[2]];
-                    packed.run(&image, rest.as_deref(), activation, &mut scratch, &mut out);
+                    packed.run(&Pool::single(), &image, rest.as_deref(), activation, &mut scratch, &mut out);
+                    let mut split = vec![f32::NAN; out.len()];
+                    packed.run(&pool, &image, rest.as_deref(), activation, &mut scratch, &mut split);
+                    assert_eq!(out, split, "{what}: the same bytes with three threads");
                     let mut expected = reference::depthwise(&conv, &image, &weights);
                     epilogue(&mut expected, &bias, rest.as_deref(), activation);
                     close(&out, &expected, &what);

@@ -11,6 +11,13 @@ pub(crate) struct Rows<'a> {
     pub(crate) stride: usize,
 }
 
+impl<'a> Rows<'a> {
+    /// The rows that output rows from `y` on look at.
+    pub(crate) fn at_output_row(self, conv: &Conv, y: usize) -> Rows<'a> {
+        Rows { data: &self.data[y * conv.stride[0] * self.stride..], stride: self.stride }
+    }
+}
+
 /// Height and width of the padded image: what the outputs' patches reach.
 fn extent(conv: &Conv) -> [usize; 2] {
     [0, 1].map(|axis| (conv.output[axis].max(1) - 1) * conv.stride[axis] + conv.kernel[axis])

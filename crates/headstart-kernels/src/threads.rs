@@ -32,6 +32,11 @@ impl Pool {
         Pool { threads: if inner.is_some() { threads } else { 1 }, inner }
     }
 
+    /// The caller's own thread, and no other.
+    pub const fn single() -> Pool {
+        Pool { inner: None, threads: 1 }
+    }
+
     /// How many threads work at once.
     pub fn threads(&self) -> usize {
         self.threads
