@@ -34,6 +34,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<Models>,
     },
+    /// Measure how fast a network runs on this machine.
+    Bench(Bench),
     /// Look at cached features, or remove them.
     Cache {
         #[command(subcommand)]
@@ -212,9 +214,33 @@ pub(crate) struct Inspect {
     /// Stages, layers or parameters to train besides the classifier, with commas between them.
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) unfreeze: Vec<String>,
+    /// Print the kernel calls that the network compiles to on this machine.
+    #[arg(long)]
+    pub(crate) compiled: bool,
     /// Height and width of the input in pixels.
     #[arg(long, value_name = "N")]
     pub(crate) size: Option<usize>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Bench {
+    /// The network, up to its classifier; its weights need not be here.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
+    pub(crate) backbone: String,
+    /// Images a batch.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) batch: usize,
+    /// Height and width of the input in pixels; the network's own where not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) size: Option<usize>,
+    /// How long to measure.
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// Print the time of each kernel call, on one thread.
+    #[arg(long)]
+    pub(crate) per_layer: bool,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 #[derive(Debug, Subcommand)]

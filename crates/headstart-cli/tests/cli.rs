@@ -64,6 +64,22 @@ fn inspect_prints_the_layers_and_the_totals() {
 }
 
 #[test]
+fn a_network_is_compiled_and_measured_without_its_weights() {
+    let place = Place::new();
+    let compiled = place.json("inspect resnet18 --compiled --json");
+    let layers = compiled["layers"].as_array().unwrap();
+    // Twenty convolutions (three of them shortcuts), the max pool, the mean, the classifier.
+    assert_eq!(layers.len(), 23);
+    assert_eq!(layers[0]["nodes"], "conv1+bn1+relu");
+    let report =
+        place.json("bench --backbone mobilenet_v2 --size 32 --batch 2 --seconds 0 --per-layer --json");
+    assert!(report["images_per_second"].as_f64() > Some(0.0) && report["batches"].as_u64() >= Some(5));
+    assert_eq!((&report["backbone"], &report["precision"]), (&"mobilenet_v2.tv_in1k".into(), &"f32".into()));
+    assert!(report["layers"].as_array().unwrap().len() > 50);
+    assert_eq!(place.run("bench --batch 0").status.code(), Some(2));
+}
+
+#[test]
 fn a_mistyped_name_is_answered_with_the_nearest() {
     let place = Place::new();
     for (line, nearest) in [

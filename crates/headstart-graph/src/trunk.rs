@@ -146,6 +146,17 @@ impl Trunk {
     }
 }
 
+impl Graph {
+    /// What this network compiles to on this machine, whatever its weights.
+    ///
+    /// # Errors
+    /// As [`Trunk::compile`].
+    pub fn compiled(&self) -> Result<Vec<CompiledLayer>, GraphError> {
+        let params = self.params().into_iter().map(|p| (p.name, Tensor::zeros(p.shape))).collect();
+        Ok(Trunk::compile(self, &params)?.layers())
+    }
+}
+
 /// Gives every step a buffer that no value still needed lies in; returns the buffers' sizes too.
 fn plan(steps: &[Step], result: Source) -> (Vec<usize>, Vec<usize>) {
     let mut last_use: Vec<usize> = (0..steps.len()).collect();

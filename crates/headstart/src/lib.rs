@@ -6,6 +6,7 @@
 
 pub mod artifact;
 mod backbone;
+mod bench;
 mod cache;
 mod classifier;
 mod embed;
@@ -24,6 +25,7 @@ mod train;
 
 pub use artifact::{Artifact, Manifest};
 pub use backbone::Backbone;
+pub use bench::{BenchOptions, BenchReport, LayerTime, bench};
 pub use cache::{CacheInfo, FeatureCache, FeatureKey, cache_clear, cache_info};
 pub use classifier::{Classifier, Prediction, Ranked};
 pub use embed::{EmbedReport, embed};

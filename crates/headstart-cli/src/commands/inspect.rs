@@ -4,9 +4,9 @@ use crate::args::Inspect;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent, thousands};
-use headstart::Classifier;
-use headstart::graph::{Freeze, Graph, Summary};
+use headstart::graph::{CompiledLayer, Freeze, Graph, Summary};
 use headstart::models::{Home, registry};
+use headstart::{Classifier, Isa};
 use serde::Serialize;
 use std::path::Path;
 
@@ -18,8 +18,25 @@ struct Inspected<'a> {
     summary: &'a Summary,
 }
 
+/// The JSON of a compiled network.
+#[derive(Serialize)]
+struct Compiled<'a> {
+    name: &'a str,
+    isa: String,
+    layers: &'a [CompiledLayer],
+}
+
 pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> {
     let (name, classifier, graph) = network(args)?;
+    if args.compiled {
+        let layers = graph.compiled()?;
+        if printer.is_json() {
+            printer.json(&Compiled { name: &name, isa: Isa::current().to_string(), layers: &layers })?;
+        } else {
+            printer.data(&compiled_text(&name, &layers))?;
+        }
+        return Ok(Outcome::Fine);
+    }
     let freeze = std::iter::once(classifier.as_str())
         .chain(args.unfreeze.iter().map(String::as_str))
         .try_fold(Freeze::everything(), |freeze, name| freeze.unfreeze(&graph, name))?;
@@ -48,9 +65,37 @@ fn network(args: &Inspect) -> anyhow::Result<(String, String, Graph)> {
     Ok((architecture.name.to_owned(), architecture.classifier.to_owned(), graph))
 }
 
+fn compiled_text(name: &str, layers: &[CompiledLayer]) -> String {
+    let mut table = Table::new([
+        ("computes", Align::Left),
+        ("kernel", Align::Left),
+        ("output", Align::Left),
+        ("weight bytes", Align::Right),
+        ("MACs", Align::Right),
+    ]);
+    for layer in layers {
+        table.row([
+            layer.nodes.clone(),
+            layer.kernel.clone(),
+            dims(&layer.output),
+            some(layer.bytes as u64),
+            some(layer.macs),
+        ]);
+    }
+    format!("{name} for {}: {} kernel calls\n\n{table}", Isa::current(), layers.len())
+}
+
+/// `112x112x32`.
+fn dims(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// A number, or nothing for 0.
+fn some(n: u64) -> String {
+    if n == 0 { String::new() } else { thousands(n) }
+}
+
 fn text(name: &str, summary: &Summary) -> String {
-    let dims = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
-    let some = |n: u64| if n == 0 { String::new() } else { thousands(n) };
     let mut table = Table::new([
         ("stage", Align::Left),
         ("layer", Align::Left),

@@ -1,5 +1,6 @@
 //! The commands: each reads its arguments, asks the library, and prints.
 
+mod bench;
 mod cache;
 mod embed;
 mod eval;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Predict(args) => predict::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
+        Command::Bench(args) => bench::run(&args, printer),
         Command::Models { action } => models::run(action.unwrap_or(args::Models::List), printer),
         Command::Cache { action } => cache::run(action.unwrap_or(args::Cache::Info), printer),
     }
