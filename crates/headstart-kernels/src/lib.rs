@@ -18,6 +18,7 @@ mod pool;
 pub mod reference;
 mod simd;
 mod threads;
+mod tile;
 
 pub use activation::{Activation, epilogue};
 pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradient, im2col};
