@@ -2,7 +2,8 @@
 
 use crate::compile::{Kernel, Source, Step};
 use headstart_kernels::{
-    Activation, Conv, Isa, PackedConv, PackedDepthwise, Pool, epilogue, global_avg_pool, max_pool,
+    Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool, epilogue, global_avg_pool,
+    max_pool,
 };
 use serde::Serialize;
 
@@ -35,6 +36,7 @@ pub(crate) struct Call {
 #[derive(Debug)]
 enum Packed {
     Conv(PackedConv),
+    Winograd(PackedWinograd),
     Depthwise(PackedDepthwise),
     Scale { scale: Vec<f32>, bias: Vec<f32> },
     Copy { bias: Vec<f32> },
@@ -50,6 +52,10 @@ impl Call {
         };
         let (bias, values) = (step.bias, step.kernel.values());
         let (kernel, name, macs) = match step.kernel {
+            Kernel::Dense { conv, weights } if PackedWinograd::suits(isa, &conv) => {
+                let packed = Packed::Winograd(PackedWinograd::new(isa, conv, &weights, &bias));
+                (packed, "winograd 3x3/1 f32".to_owned(), macs(&conv, conv.patch()))
+            }
             Kernel::Dense { conv, weights } => {
                 let packed = Packed::Conv(PackedConv::new(isa, conv, &weights, &bias));
                 (packed, format!("direct {} f32", size(&conv)), macs(&conv, conv.patch()))
@@ -90,6 +96,7 @@ impl Call {
     pub(crate) fn scratch(&self) -> usize {
         match &self.kernel {
             Packed::Conv(conv) => conv.scratch(),
+            Packed::Winograd(conv) => conv.scratch(),
             Packed::Depthwise(conv) => conv.scratch(),
             Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
         }
@@ -104,6 +111,7 @@ impl Call {
         out: &mut [f32],
     ) {
         match &self.kernel {
+            Packed::Winograd(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
             Packed::Conv(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
             Packed::Depthwise(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
             Packed::Scale { scale, bias } => {
