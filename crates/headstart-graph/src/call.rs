@@ -93,16 +93,52 @@ impl Call {
         self.layer.clone()
     }
 
-    pub(crate) fn scratch(&self) -> usize {
+    /// Whether the step is faster over several images at once.
+    pub(crate) fn wants_company(step: &Step, isa: Isa) -> bool {
+        match &step.kernel {
+            Kernel::Dense { conv, .. } => {
+                PackedWinograd::suits(isa, conv) && PackedWinograd::wants_company(conv)
+            }
+            Kernel::Depthwise { .. }
+            | Kernel::Linear { .. }
+            | Kernel::Scale { .. }
+            | Kernel::MaxPool { .. }
+            | Kernel::GlobalAvgPool
+            | Kernel::Copy => false,
+        }
+    }
+
+    /// Values of scratch for `n` images.
+    pub(crate) fn scratch(&self, n: usize) -> usize {
         match &self.kernel {
             Packed::Conv(conv) => conv.scratch(),
-            Packed::Winograd(conv) => conv.scratch(),
+            Packed::Winograd(conv) => conv.scratch(n),
             Packed::Depthwise(conv) => conv.scratch(),
             Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
         }
     }
 
+    /// `n` images, `x`, `residual` and `out` one after the other.
     pub(crate) fn run(
+        &self,
+        pool: &Pool,
+        n: usize,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) {
+        if let Packed::Winograd(conv) = &self.kernel {
+            return conv.run(pool, x, residual, self.activation, scratch, out);
+        }
+        let one = x.len() / n.max(1);
+        for (i, out) in out.chunks_exact_mut(self.len).enumerate() {
+            let residual = residual.map(|r| &r[i * self.len..(i + 1) * self.len]);
+            self.run_one(pool, &x[i * one..(i + 1) * one], residual, scratch, out);
+        }
+    }
+
+    fn run_one(
         &self,
         pool: &Pool,
         x: &[f32],

@@ -17,6 +17,7 @@ mod nearest;
 mod op;
 mod ops;
 mod params;
+mod plan;
 mod summary;
 mod train;
 mod trunk;

@@ -1,18 +1,24 @@
 //! The frozen part of a network, compiled for inference and run image by image.
 //!
 //! Buffers are planned once and reused; a workspace is kept for every thread that ever ran the trunk, so the
-//! steady state allocates nothing. One image's result never depends on the others or on the thread count.
+//! steady state allocates nothing. One image's result never depends on the others, on how many are run at once, or on
+//! the thread count.
 
 use crate::call::{Call, CompiledLayer};
-use crate::compile::{Source, Step, compile};
+use crate::compile::{Source, compile};
 use crate::ops::batch_shape;
+use crate::plan::{Plan, Slot};
 use crate::{Graph, GraphError, Params};
 use headstart_kernels::{Isa, Pool};
 use headstart_tensor::{Shape, Tensor};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most values that one image's buffers may take (2 GiB in f32).
+/// Images that are run at once where kernels gain from it: enough for Winograd's weights, read once a group.
+const GROUP: usize = 8;
+
+/// The most values that a thread's buffers may take (2 GiB in f32).
 const MAX_MEMORY: usize = 1 << 29;
 
 /// A compiled network (usually the frozen prefix of one). Immutable and shared between threads.
@@ -21,9 +27,9 @@ pub struct Trunk {
     input: Shape,
     output: Shape,
     calls: Vec<Call>,
-    /// The buffer each step writes, and the buffers' sizes.
-    slots: Vec<usize>,
-    sizes: Vec<usize>,
+    plan: Plan,
+    /// Images that [`Trunk::run_many`] takes at once.
+    group: usize,
     scratch: usize,
     /// Where the output is after the last step.
     result: Source,
@@ -32,8 +38,18 @@ pub struct Trunk {
 
 #[derive(Debug)]
 struct Workspace {
-    buffers: Vec<Vec<f32>>,
+    singles: Vec<Vec<f32>>,
+    groups: Vec<Vec<f32>>,
     scratch: Vec<f32>,
+}
+
+impl Workspace {
+    fn buffer(&mut self, slot: Slot) -> &mut Vec<f32> {
+        match slot {
+            Slot::Single(s) => &mut self.singles[s],
+            Slot::Group(s) => &mut self.groups[s],
+        }
+    }
 }
 
 impl Trunk {
@@ -43,23 +59,35 @@ impl Trunk {
     /// Where a parameter is missing or misshapen.
     pub fn compile(graph: &Graph, params: &Params) -> Result<Trunk, GraphError> {
         let (steps, result) = compile(graph, params)?;
-        let (slots, sizes) = plan(&steps, result);
-        let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, Isa::current())).collect();
-        let scratch = calls.iter().map(Call::scratch).max().unwrap_or(0);
-        let memory = sizes.iter().fold(scratch, |sum, &n| sum.saturating_add(n));
+        let isa = Isa::current();
+        let grouped_from =
+            steps.iter().position(|step| Call::wants_company(step, isa)).unwrap_or(steps.len());
+        let plan = Plan::of(&steps, result, grouped_from);
+        let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, isa)).collect();
+        let group = if grouped_from < calls.len() { GROUP } else { 1 };
+        let scratch =
+            calls.iter().enumerate().map(|(i, c)| c.scratch(if i < grouped_from { 1 } else { GROUP }));
+        let scratch = scratch.max().unwrap_or(0);
+        let buffers = plan.singles.iter().copied().chain(plan.groups.iter().map(|n| n.saturating_mul(group)));
+        let memory = buffers.fold(scratch, usize::saturating_add);
         if memory > MAX_MEMORY {
             return Err(GraphError::TooMuchMemory { found: memory, limit: MAX_MEMORY });
         }
         Ok(Trunk {
             input: graph.input().clone(),
             output: graph.output().clone(),
+            calls,
+            plan,
+            group,
             scratch,
             result,
-            calls,
-            slots,
-            sizes,
             spare: Mutex::new(Vec::new()),
         })
+    }
+
+    /// How many images a thread should run at once; more than one where kernels share weights between images.
+    pub fn group(&self) -> usize {
+        self.group
     }
 
     /// The shape of one input image.
@@ -88,59 +116,104 @@ impl Trunk {
             return Err(GraphError::Input { expected: self.input.clone(), found: images.shape().clone() });
         }
         let mut out = Tensor::zeros(batch_shape(n, &self.output));
-        let size = self.output.len();
+        let (one, size) = (self.input.len(), self.output.len());
         if n < pool.threads() {
-            for (i, out) in out.data_mut().chunks_mut(size).enumerate() {
-                self.each_call(pool, images.row(i), out, |_, _| {});
+            for (image, out) in images.data().chunks(one).zip(out.data_mut().chunks_mut(size)) {
+                self.each_call(pool, image, out, |_, _| {});
             }
         } else {
-            pool.chunks_mut(out.data_mut(), size, |i, out| self.run_one(images.row(i), out));
+            let group = self.group.min(n.div_ceil(pool.threads())).max(1);
+            pool.chunks_mut(out.data_mut(), size * group, |i, out| {
+                let first = i * group * one;
+                self.run_many(&images.data()[first..first + out.len() / size * one], out);
+            });
         }
         Ok(out)
     }
 
-    /// Runs one image on the calling thread; `image` and `out` hold as many values as the shapes say.
+    /// Runs whole images one after the other, `[n, ..input]` to `[n, ..output]`, on the calling thread,
+    /// [`Trunk::group`] at once.
     ///
     /// # Panics
-    /// Where they do not.
-    pub fn run_one(&self, image: &[f32], out: &mut [f32]) {
-        self.each_call(&Pool::single(), image, out, |_, _| {});
+    /// Where the slices do not hold the same number of whole images and outputs.
+    pub fn run_many(&self, images: &[f32], out: &mut [f32]) {
+        let (one, size) = (self.input.len(), self.output.len());
+        assert_eq!(images.len() * size, out.len() * one, "an output for every image");
+        for (images, out) in images.chunks(self.group * one).zip(out.chunks_mut(self.group * size)) {
+            self.each_call(&Pool::single(), images, out, |_, _| {});
+        }
     }
 
-    /// Runs one image on the calling thread and adds the time of each call of [`Trunk::layers`] to `times`.
+    /// As [`Trunk::run_many`], for one group; adds the time of each call of [`Trunk::layers`] to `times`.
     ///
     /// # Panics
-    /// As [`Trunk::run_one`].
-    pub fn run_timed(&self, image: &[f32], out: &mut [f32], times: &mut [Duration]) {
-        self.each_call(&Pool::single(), image, out, |i, time| times[i] += time);
+    /// As [`Trunk::run_many`], and for more than [`Trunk::group`] images.
+    pub fn run_timed(&self, images: &[f32], out: &mut [f32], times: &mut [Duration]) {
+        self.each_call(&Pool::single(), images, out, |i, time| times[i] += time);
     }
 
-    fn each_call(&self, pool: &Pool, image: &[f32], out: &mut [f32], mut told: impl FnMut(usize, Duration)) {
-        assert_eq!(image.len(), self.input.len(), "the image has another size than the network's input");
+    /// Runs a group: the first calls image by image, the others over all of them.
+    fn each_call(&self, pool: &Pool, images: &[f32], out: &mut [f32], mut told: impl FnMut(usize, Duration)) {
+        let one = self.input.len();
+        let n = images.len() / one;
+        assert!(n <= self.group && images.len() == n * one, "whole images, at most a group");
         let mut workspace = self.lend();
-        for (i, call) in self.calls.iter().enumerate() {
-            let started = Instant::now();
-            let mut buffer = std::mem::take(&mut workspace.buffers[self.slots[i]]);
-            let at = |source: Source| match source {
-                Source::Input => image,
-                Source::Step(s) => &workspace.buffers[self.slots[s]][..self.calls[s].len],
-            };
-            let (x, residual) = (at(call.input), call.residual.map(at));
-            call.run(pool, x, residual, &mut workspace.scratch, &mut buffer[..call.len]);
-            workspace.buffers[self.slots[i]] = buffer;
-            told(i, started.elapsed());
+        for image in 0..n {
+            for i in 0..self.plan.grouped_from {
+                self.call(pool, &mut workspace, images, i, image..image + 1, &mut told);
+            }
+        }
+        for i in self.plan.grouped_from..self.calls.len() {
+            self.call(pool, &mut workspace, images, i, 0..n, &mut told);
         }
         out.copy_from_slice(match self.result {
-            Source::Step(s) => &workspace.buffers[self.slots[s]][..self.calls[s].len],
-            Source::Input => image,
+            Source::Input => images,
+            Source::Step(s) => self.value(&workspace, s, 0..n),
         });
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+    }
+
+    /// The output of step `s` for some images of the group.
+    fn value<'a>(&self, workspace: &'a Workspace, s: usize, images: Range<usize>) -> &'a [f32] {
+        let len = self.calls[s].len;
+        match self.plan.slots[s] {
+            Slot::Single(slot) => &workspace.singles[slot][..len],
+            Slot::Group(slot) => &workspace.groups[slot][images.start * len..images.end * len],
+        }
+    }
+
+    fn call(
+        &self,
+        pool: &Pool,
+        workspace: &mut Workspace,
+        inputs: &[f32],
+        i: usize,
+        images: Range<usize>,
+        told: &mut impl FnMut(usize, Duration),
+    ) {
+        let started = Instant::now();
+        let (call, slot, one) = (&self.calls[i], self.plan.slots[i], self.input.len());
+        let mut buffer = std::mem::take(workspace.buffer(slot));
+        let mut scratch = std::mem::take(&mut workspace.scratch);
+        let at = |source: Source| match source {
+            Source::Input => &inputs[images.start * one..images.end * one],
+            Source::Step(s) => self.value(workspace, s, images.clone()),
+        };
+        let out = match slot {
+            Slot::Single(_) => &mut buffer[..call.len],
+            Slot::Group(_) => &mut buffer[images.start * call.len..images.end * call.len],
+        };
+        call.run(pool, images.len(), at(call.input), call.residual.map(at), &mut scratch, out);
+        *workspace.buffer(slot) = buffer;
+        workspace.scratch = scratch;
+        told(i, started.elapsed());
     }
 
     fn lend(&self) -> Workspace {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.unwrap_or_else(|| Workspace {
-            buffers: self.sizes.iter().map(|&n| vec![0.0; n]).collect(),
+            singles: self.plan.singles.iter().map(|&n| vec![0.0; n]).collect(),
+            groups: self.plan.groups.iter().map(|&n| vec![0.0; n * self.group]).collect(),
             scratch: vec![0.0; self.scratch],
         })
     }
@@ -155,38 +228,6 @@ impl Graph {
         let params = self.params().into_iter().map(|p| (p.name, Tensor::zeros(p.shape))).collect();
         Ok(Trunk::compile(self, &params)?.layers())
     }
-}
-
-/// Gives every step a buffer that no value still needed lies in; returns the buffers' sizes too.
-fn plan(steps: &[Step], result: Source) -> (Vec<usize>, Vec<usize>) {
-    let mut last_use: Vec<usize> = (0..steps.len()).collect();
-    if let Source::Step(s) = result {
-        last_use[s] = steps.len();
-    }
-    for (i, step) in steps.iter().enumerate() {
-        for source in [Some(step.input), step.residual].into_iter().flatten() {
-            if let Source::Step(s) = source {
-                last_use[s] = last_use[s].max(i);
-            }
-        }
-    }
-    let (mut slots, mut sizes, mut free_from) = (Vec::new(), Vec::<usize>::new(), Vec::<usize>::new());
-    for (i, step) in steps.iter().enumerate() {
-        // Of the free buffers the one that has to grow least, else that is cut least.
-        let len = step.shape.len();
-        let fits = |s: &usize| (len.saturating_sub(sizes[*s]), sizes[*s]);
-        let free = (0..sizes.len()).filter(|&s| free_from[s] <= i).min_by_key(fits);
-        let slot = free.unwrap_or_else(|| {
-            sizes.push(0);
-            free_from.push(0);
-            sizes.len() - 1
-        });
-        sizes[slot] = sizes[slot].max(len);
-        // Free again only for the step after the last reader: no kernel works in place.
-        free_from[slot] = last_use[i] + 1;
-        slots.push(slot);
-    }
-    (slots, sizes)
 }
 
 #[cfg(test)]

@@ -41,16 +41,22 @@ pub struct PackedWinograd {
 }
 
 impl PackedWinograd {
-    /// Whether this way can compute `conv` with the vectors of `isa`, and is the faster one.
+    /// Whether this way can compute `conv` with the vectors of `isa`, and is the faster one, given company.
     pub fn suits(isa: Isa, conv: &Conv) -> bool {
-        let tiles: usize = conv.output[..2].iter().map(|n| n.div_ceil(OUT)).product();
-        // Below a block the transformed weights, four times the original ones, are read for too few tiles.
         let channels = |n: usize| n.is_multiple_of(simd::lanes(isa)) && n >= 32;
+        // Tiles that lie mostly outside a small image gain nothing.
+        let filled = tiles(conv) >= 4 && conv.pixels() >= 6 * tiles(conv);
         conv.kernel == [3, 3]
             && conv.stride == [1, 1]
-            && tiles >= 16
+            && filled
             && channels(conv.input[2])
             && channels(conv.output[2])
+    }
+
+    /// Whether one image has too few tiles for the transformed weights, four times the original ones, to be worth
+    /// reading: several images should be run at once.
+    pub fn wants_company(conv: &Conv) -> bool {
+        tiles(conv) < BLOCK
     }
 
     /// Transforms and packs `weights` `[9 * in_channels, out_channels]`, and `bias` `[out_channels]`.
@@ -83,9 +89,9 @@ impl PackedWinograd {
         }
     }
 
-    /// Values of scratch that [`PackedWinograd::run`] wants.
-    pub fn scratch(&self) -> usize {
-        padded::scratch(&self.whole) + self.blocks()
+    /// Values of scratch that [`PackedWinograd::run`] wants for `n` images.
+    pub fn scratch(&self, n: usize) -> usize {
+        n * padded::scratch(&self.whole) + self.blocks()
     }
 
     /// Values of a block's transformed tiles and products.
@@ -93,54 +99,88 @@ impl PackedWinograd {
         POINTS * BLOCK * (self.conv.input[2] + self.conv.output[2])
     }
 
-    /// `out = activation(image * weights + bias + residual)`, the rows of tiles spread over `pool`; the bytes do not
-    /// depend on it.
+    /// `out = activation(images * weights + bias + residual)` for images one after the other. On one thread their tiles
+    /// share blocks; else the rows of tiles of each are spread over `pool`. The bytes are the same.
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
     pub fn run(
         &self,
         pool: &Pool,
-        image: &[f32],
+        images: &[f32],
         residual: Option<&[f32]>,
         activation: Option<Activation>,
         scratch: &mut [f32],
         out: &mut [f32],
     ) {
         let [height, width, channels] = self.conv.output;
-        let outputs = height * width * channels;
-        assert_eq!(image.len(), self.conv.input.iter().product::<usize>(), "the image of a convolution");
-        assert!(
-            out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
-            "the output of a convolution"
-        );
-        let (blocks, copy) = scratch.split_at_mut(self.blocks());
-        let rows = padded::padded(&self.whole, image, copy);
-        let share = height.div_ceil(OUT).div_ceil(pool.threads()) * OUT;
-        let part = |first: usize, blocks: &mut [f32], out: &mut [f32]| {
-            let residual = residual.map(|r| &r[first * width * channels..]);
-            let rows = rows.at_output_row(&self.conv, first);
+        let (one, outputs) = (self.conv.input.iter().product::<usize>(), height * width * channels);
+        let n = images.len() / one;
+        assert!(images.len() == n * one && out.len() == n * outputs, "whole images, and their outputs");
+        assert!(residual.is_none_or(|r| r.len() == out.len()), "the residual of a convolution");
+        let (blocks, copies) = scratch.split_at_mut(self.blocks());
+        let copy = padded::scratch(&self.whole);
+        let rows = if copy == 0 {
+            padded::padded(&self.whole, images, copies)
+        } else {
+            let mut stride = 0;
+            for (image, copy) in images.chunks_exact(one).zip(copies.chunks_exact_mut(copy)) {
+                stride = padded::padded(&self.whole, image, copy).stride;
+            }
+            Rows { data: copies, stride }
+        };
+        let next_image = if copy == 0 { one } else { copy };
+        let part = |rows: Rows,
+                    n: usize,
+                    height: usize,
+                    residual: Option<&[f32]>,
+                    blocks: &mut [f32],
+                    out: &mut [f32]| {
             let (tiles, products) = blocks.split_at_mut(POINTS * BLOCK * self.conv.input[2]);
-            let height = out.len() / (width * channels);
+            let place = Place { n, next_image, height };
             simd::run(
                 self.isa,
-                Pass { packed: self, rows, height, tiles, products, residual, activation, out },
+                Pass { packed: self, rows, place, tiles, products, residual, activation, out },
             );
         };
         if pool.threads() == 1 {
-            return part(0, blocks, out);
+            return part(rows, n, height, residual, blocks, out);
         }
-        pool.chunks_mut(out, share * width * channels, |i, out| {
-            part(i * share, &mut vec![0.0; self.blocks()], out)
-        });
+        let share = height.div_ceil(OUT).div_ceil(pool.threads()) * OUT;
+        for (image, out) in out.chunks_exact_mut(outputs).enumerate() {
+            let data = &rows.data[image * next_image..];
+            let residual = residual.map(|r| &r[image * outputs..]);
+            pool.chunks_mut(out, share * width * channels, |i, out| {
+                let rows = Rows { data, stride: rows.stride }.at_output_row(&self.conv, i * share);
+                let residual = residual.map(|r| &r[i * share * width * channels..]);
+                let height = out.len() / (width * channels);
+                part(rows, 1, height, residual, &mut vec![0.0; self.blocks()], out);
+            });
+        }
     }
+}
+
+/// Output tiles of an image.
+fn tiles(conv: &Conv) -> usize {
+    conv.output[0].div_ceil(OUT) * conv.output[1].div_ceil(OUT)
+}
+
+/// Which part of the output a pass makes.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Images.
+    n: usize,
+    /// Values from one padded image to the next.
+    next_image: usize,
+    /// Rows of the output of each image.
+    height: usize,
 }
 
 /// Whole rows of tiles of the output, whose input tiles begin with the first of `rows`.
 struct Pass<'a> {
     packed: &'a PackedWinograd,
     rows: Rows<'a>,
-    height: usize,
+    place: Place,
     /// `[point, tile, in_channels]`.
     tiles: &'a mut [f32],
     /// `[point, tile, out_channels]`.
@@ -154,26 +194,30 @@ impl Kernel for Pass<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let across = self.packed.conv.output[1].div_ceil(OUT);
-        let count = self.height.div_ceil(OUT) * across;
+        let an_image = self.place.height.div_ceil(OUT) * across;
+        let count = self.place.n * an_image;
+        // A tile's image, and where its output begins in it.
+        let at =
+            |tile: usize| (tile / an_image, tile % an_image / across * OUT, tile % an_image % across * OUT);
         for first in (0..count).step_by(BLOCK) {
             let block = (count - first).min(BLOCK);
             for t in 0..block {
-                self.transform(simd, t, (first + t) / across * OUT, (first + t) % across * OUT);
+                self.transform(simd, t, at(first + t));
             }
             self.multiply(simd, block);
             for t in 0..block {
-                self.transform_back(simd, t, (first + t) / across * OUT, (first + t) % across * OUT);
+                self.transform_back(simd, t, at(first + t));
             }
         }
     }
 }
 
 impl Pass<'_> {
-    /// `B^T d B` of the tile whose output begins at (`y`, `x`).
+    /// `B^T d B` of the tile whose output begins at (`image`, `y`, `x`).
     #[inline(always)]
-    fn transform<S: Simd>(&mut self, simd: S, t: usize, y: usize, x: usize) {
+    fn transform<S: Simd>(&mut self, simd: S, t: usize, (image, y, x): (usize, usize, usize)) {
         let channels = self.packed.conv.input[2];
-        let first = y * self.rows.stride + x * channels;
+        let first = image * self.place.next_image + y * self.rows.stride + x * channels;
         let last = first + (IN - 1) * self.rows.stride + IN * channels;
         assert!(last <= self.rows.data.len() && self.tiles.len() >= POINTS * BLOCK * channels);
         for c in (0..channels).step_by(S::LANES) {
@@ -224,11 +268,12 @@ impl Pass<'_> {
         }
     }
 
-    /// `A^T m A` of tile `t`, with the epilogue, to the output pixels from (`y`, `x`) on that exist.
+    /// `A^T m A` of tile `t`, with the epilogue, to the output pixels from (`image`, `y`, `x`) on that exist.
     #[inline(always)]
-    fn transform_back<S: Simd>(&mut self, simd: S, t: usize, y: usize, x: usize) {
+    fn transform_back<S: Simd>(&mut self, simd: S, t: usize, (image, y, x): (usize, usize, usize)) {
         let [_, width, channels] = self.packed.conv.output;
-        let (down, right) = ((self.height - y).min(OUT), (width - x).min(OUT));
+        let (down, right) = ((self.place.height - y).min(OUT), (width - x).min(OUT));
+        let y = image * self.place.height + y;
         let last = ((y + down - 1) * width + x + right) * channels;
         assert!(last <= self.out.len() && self.products.len() >= POINTS * BLOCK * channels);
         let (low, high) = match self.activation {
@@ -335,18 +380,23 @@ mod tests {
                 for (residual, activation) in
                     [(false, None), (true, Some(Activation::Relu)), (true, Some(Activation::Relu6))]
                 {
-                    let image = draw(&mut rng, conv.input.iter().product());
+                    let one: usize = conv.input.iter().product();
+                    let images = draw(&mut rng, 3 * one);
                     let weights = draw(&mut rng, conv.patch() * conv.output[2]);
                     let bias = draw(&mut rng, conv.output[2]);
-                    let rest = residual.then(|| draw(&mut rng, conv.pixels() * conv.output[2]));
+                    let outputs = conv.pixels() * conv.output[2];
+                    let rest = residual.then(|| draw(&mut rng, 3 * outputs));
                     let packed = PackedWinograd::new(isa, conv, &weights, &bias);
-                    let mut scratch = vec![f32::NAN; packed.scratch()];
-                    let mut out = vec![f32::NAN; conv.pixels() * conv.output[2]];
-                    packed.run(&Pool::single(), &image, rest.as_deref(), activation, &mut scratch, &mut out);
+                    let mut scratch = vec![f32::NAN; packed.scratch(3)];
+                    let mut out = vec![f32::NAN; 3 * outputs];
+                    packed.run(&Pool::single(), &images, rest.as_deref(), activation, &mut scratch, &mut out);
                     let mut split = vec![f32::NAN; out.len()];
-                    packed.run(&pool, &image, rest.as_deref(), activation, &mut scratch, &mut split);
+                    packed.run(&pool, &images, rest.as_deref(), activation, &mut scratch, &mut split);
                     assert_eq!(out, split, "the same bytes with three threads");
-                    let mut expected = reference::conv2d(&conv, &image, &weights);
+                    let mut expected: Vec<f32> = images
+                        .chunks(one)
+                        .flat_map(|image| reference::conv2d(&conv, image, &weights))
+                        .collect();
                     epilogue(&mut expected, &bias, rest.as_deref(), activation);
                     let square = |v: f32| f64::from(v) * f64::from(v);
                     let norm: f64 = expected.iter().map(|&e| square(e)).sum();

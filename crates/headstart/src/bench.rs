@@ -133,20 +133,21 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
     })
 }
 
-/// Times every kernel call on one thread, the median of nine images.
+/// Times every kernel call on one thread, the median of nine groups of images.
 fn layers(session: &Session, trunk: &Trunk, images: &Tensor, limit: f64) -> Result<Vec<LayerTime>, Error> {
     let limit = limit / session.pool.threads() as f64;
     let layers = trunk.layers();
-    let mut out = vec![0.0; trunk.output().len()];
+    let n = trunk.group().min(images.dims()[0]);
+    let mut out = vec![0.0; n * trunk.output().len()];
     let mut runs: Vec<Vec<Duration>> = Vec::new();
     for _ in 0..9 {
         session.check()?;
         let mut times = vec![Duration::ZERO; layers.len()];
-        trunk.run_timed(images.row(0), &mut out, &mut times);
+        trunk.run_timed(&images.data()[..n * images.row_len()], &mut out, &mut times);
         runs.push(times);
     }
     let time = |i: usize| {
-        let mut times: Vec<f64> = runs.iter().map(|run| run[i].as_secs_f64()).collect();
+        let mut times: Vec<f64> = runs.iter().map(|run| run[i].as_secs_f64() / n as f64).collect();
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };

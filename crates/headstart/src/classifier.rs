@@ -90,7 +90,7 @@ impl Classifier {
                 let image = chunk[i].decode()?;
                 self.backbone.preprocess.apply(&image, headstart_data::View::Center, &mut input);
                 let mut features = vec![0.0; self.backbone.dim()];
-                self.backbone.trunk().run_one(&input, &mut features);
+                self.backbone.trunk().run_many(&input, &mut features);
                 Ok::<_, headstart_data::ImageError>(features)
             });
             for (picture, features) in chunk.iter().zip(features) {

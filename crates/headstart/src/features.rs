@@ -67,7 +67,7 @@ pub fn activations(
         match items[i].picture.decode() {
             Ok(picture) => {
                 preprocess.apply(&picture, View::Center, &mut image);
-                trunk.run_one(&image, out);
+                trunk.run_many(&image, out);
             }
             Err(error) => {
                 let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,7 +182,7 @@ fn one(
         let mut input = vec![0.0; backbone.preprocess.values()];
         backbone.preprocess.apply(image, view, &mut input);
         let mut features = vec![0.0; backbone.dim()];
-        backbone.trunk().run_one(&input, &mut features);
+        backbone.trunk().run_many(&input, &mut features);
         row.views.push((key, Some(features)));
     }
     Ok(row)
