@@ -1,13 +1,13 @@
 //! Feature extraction: every image through the frozen trunk once, from the cache where it was before.
 
 use crate::{Backbone, Error, FeatureCache, Session};
-use headstart_data::{ImageError, Item, Picture, Preprocess, Skipped, View};
+use headstart_data::{ImageError, Item, Picture, Preprocess, RgbImage, Skipped, View};
 use headstart_graph::Trunk;
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Images handed to the workers in one go.
@@ -112,29 +112,37 @@ pub fn extract(
     session.progress.start(what, pictures.len());
     let mut all = || -> Result<(), Error> {
         for (chunk, some) in pictures.chunks(CHUNK).enumerate() {
-            let rows = session.pool.map(some.len(), |i| {
-                let stopped = session.interrupt.load(Ordering::Relaxed);
-                let row = (!stopped).then(|| one(backbone, &cache, some[i], views_each, seed));
-                session.progress.advance(1);
-                row
+            let group = backbone.trunk().group();
+            let rows = session.pool.map(some.len().div_ceil(group), |g| {
+                let part = &some[g * group..some.len().min((g + 1) * group)];
+                let rows = match session.interrupt.load(Ordering::Relaxed) {
+                    true => Vec::new(),
+                    false => rows_of(backbone, &cache, part, views_each, seed),
+                };
+                session.progress.advance(part.len());
+                rows
             });
-            for (i, row) in rows.into_iter().enumerate() {
-                match row {
-                    None => {}
-                    Some(Err(error)) => {
-                        found.skipped.push(Skipped { path: some[i].path().to_owned(), reason: error.into() });
-                    }
-                    Some(Ok(row)) => {
-                        found.kept.push(chunk * CHUNK + i);
-                        found.hashes.push(row.hash);
-                        for (key, fresh) in row.views {
-                            found.computed += usize::from(fresh.is_some());
-                            found.cached += usize::from(fresh.is_none());
-                            if let Some(features) = fresh {
-                                cache.insert(key, features)?;
-                            }
-                            cache.read(&key, &mut values)?;
+            // After an interruption whole groups are missing: their images are taken up by the next run.
+            for (g, rows) in rows.into_iter().enumerate() {
+                for (i, row) in rows.into_iter().enumerate().map(|(i, row)| (g * group + i, row)) {
+                    let row = match row {
+                        Ok(row) => row,
+                        Err(error) => {
+                            found
+                                .skipped
+                                .push(Skipped { path: some[i].path().to_owned(), reason: error.into() });
+                            continue;
                         }
+                    };
+                    found.kept.push(chunk * CHUNK + i);
+                    found.hashes.push(row.hash);
+                    for (key, fresh) in row.views {
+                        found.computed += usize::from(fresh.is_some());
+                        found.cached += usize::from(fresh.is_none());
+                        if let Some(features) = fresh {
+                            cache.insert(key, features)?;
+                        }
+                        cache.read(&key, &mut values)?;
                     }
                 }
             }
@@ -153,37 +161,83 @@ pub fn extract(
     Ok(found)
 }
 
-fn one(
+/// The rows of some pictures. What is not in the cache goes through the trunk a group at a time.
+fn rows_of(
     backbone: &Backbone,
+    cache: &FeatureCache,
+    pictures: &[&Picture],
+    views_each: usize,
+    seed: u64,
+) -> Vec<Result<Row, ImageError>> {
+    let (trunk, dim, size) = (backbone.trunk(), backbone.dim(), backbone.preprocess.values());
+    let mut rows: Vec<Result<Row, ImageError>> = Vec::with_capacity(pictures.len());
+    let (mut inputs, mut places) = (Vec::new(), Vec::new());
+    let run =
+        |inputs: &mut Vec<f32>, places: &mut Vec<(usize, usize)>, rows: &mut Vec<Result<Row, ImageError>>| {
+            let mut features = vec![0.0; places.len() * dim];
+            trunk.run_many(inputs, &mut features);
+            for (&(row, view), features) in places.iter().zip(features.chunks_exact(dim)) {
+                if let Ok(row) = &mut rows[row] {
+                    row.views[view].1 = Some(features.to_vec());
+                }
+            }
+            inputs.clear();
+            places.clear();
+        };
+    for (i, picture) in pictures.iter().enumerate() {
+        let (row, fresh) = match views_of(cache, picture, views_each, seed) {
+            Ok(found) => found,
+            Err(error) => {
+                rows.push(Err(error));
+                continue;
+            }
+        };
+        rows.push(Ok(row));
+        for (view, seen, image) in fresh {
+            let at = inputs.len();
+            inputs.resize(at + size, 0.0);
+            backbone.preprocess.apply(&image, seen, &mut inputs[at..]);
+            places.push((i, view));
+            if places.len() == trunk.group() {
+                run(&mut inputs, &mut places, &mut rows);
+            }
+        }
+    }
+    run(&mut inputs, &mut places, &mut rows);
+    rows
+}
+
+/// The views of an image that are to be computed: their number, what they show, and the picture.
+type Fresh = Vec<(usize, View, Arc<RgbImage>)>;
+
+/// A picture's row without its fresh features, and what is to be computed for it.
+fn views_of(
     cache: &FeatureCache,
     picture: &Picture,
     views_each: usize,
     seed: u64,
-) -> Result<Row, ImageError> {
+) -> Result<(Row, Fresh), ImageError> {
     let bytes = picture.bytes()?;
     let hash: [u8; 32] = Sha256::digest(&bytes).into();
-    let mut image = None;
+    let mut image: Option<Arc<RgbImage>> = None;
     let mut row = Row { hash, views: Vec::with_capacity(views_each) };
-    for view in views(&hash, views_each, seed) {
+    let mut fresh = Vec::new();
+    for (i, view) in views(&hash, views_each, seed).into_iter().enumerate() {
         let mut hasher = Sha256::new();
         hasher.update(hash);
         if let View::Random { seed } = view {
             hasher.update(seed.to_le_bytes());
         }
         let key: [u8; 32] = hasher.finalize().into();
+        row.views.push((key, None));
         if cache.contains(&key) {
-            row.views.push((key, None));
             continue;
         }
         let image = match &image {
             Some(image) => image,
-            None => image.insert(picture.decode_bytes(&bytes)?),
+            None => image.insert(Arc::new(picture.decode_bytes(&bytes)?)),
         };
-        let mut input = vec![0.0; backbone.preprocess.values()];
-        backbone.preprocess.apply(image, view, &mut input);
-        let mut features = vec![0.0; backbone.dim()];
-        backbone.trunk().run_many(&input, &mut features);
-        row.views.push((key, Some(features)));
+        fresh.push((i, view, Arc::clone(image)));
     }
-    Ok(row)
+    Ok((row, fresh))
 }
