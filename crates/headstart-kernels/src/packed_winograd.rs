@@ -16,8 +16,8 @@ const IN: usize = 6;
 const OUT: usize = 4;
 /// Products of a tile.
 const POINTS: usize = IN * IN;
-/// Tiles of a block: the transformed tiles of a block and the weights of a point stay in the second-level cache.
-const BLOCK: usize = 2 * tile::MOST_ROWS;
+/// An image with fewer tiles shares blocks with others.
+const FEW: usize = 28;
 
 const G: [[f64; 3]; IN] = [
     [1.0 / 4.0, 0.0, 0.0],
@@ -35,6 +35,9 @@ pub struct PackedWinograd {
     /// The convolution that the padded image is made for: whole tiles, also over the edge.
     whole: Conv,
     isa: Isa,
+    /// Tiles of a block. Of small weights few: all that a block touches stays in the second-level cache. Of weights
+    /// that do not fit there more, so that they are read less often.
+    block: usize,
     /// For each point the panels of `[in_channels, out_channels]`.
     panels: Vec<Aligned>,
     bias: Aligned,
@@ -56,7 +59,7 @@ impl PackedWinograd {
     /// Whether one image has too few tiles for the transformed weights, four times the original ones, to be worth
     /// reading: several images should be run at once.
     pub fn wants_company(conv: &Conv) -> bool {
-        tiles(conv) < BLOCK
+        tiles(conv) < FEW
     }
 
     /// Transforms and packs `weights` `[9 * in_channels, out_channels]`, and `bias` `[out_channels]`.
@@ -84,6 +87,7 @@ impl PackedWinograd {
             conv,
             whole,
             isa,
+            block: tile::MOST_ROWS * if inner * outer < 1 << 16 { 1 } else { 3 },
             panels: (0..POINTS).map(|p| tile::pack(isa, inner, outer, |i, o| point(p, i, o))).collect(),
             bias: tile::pack(isa, 1, outer, |_, o| bias[o]),
         }
@@ -96,7 +100,7 @@ impl PackedWinograd {
 
     /// Values of a block's transformed tiles and products.
     fn blocks(&self) -> usize {
-        POINTS * BLOCK * (self.conv.input[2] + self.conv.output[2])
+        POINTS * self.block * (self.conv.input[2] + self.conv.output[2])
     }
 
     /// `out = activation(images * weights + bias + residual)` for images one after the other. On one thread their tiles
@@ -136,7 +140,7 @@ impl PackedWinograd {
                     residual: Option<&[f32]>,
                     blocks: &mut [f32],
                     out: &mut [f32]| {
-            let (tiles, products) = blocks.split_at_mut(POINTS * BLOCK * self.conv.input[2]);
+            let (tiles, products) = blocks.split_at_mut(POINTS * self.block * self.conv.input[2]);
             let place = Place { n, next_image, height };
             simd::run(
                 self.isa,
@@ -199,8 +203,8 @@ impl Kernel for Pass<'_> {
         // A tile's image, and where its output begins in it.
         let at =
             |tile: usize| (tile / an_image, tile % an_image / across * OUT, tile % an_image % across * OUT);
-        for first in (0..count).step_by(BLOCK) {
-            let block = (count - first).min(BLOCK);
+        for first in (0..count).step_by(self.packed.block) {
+            let block = (count - first).min(self.packed.block);
             for t in 0..block {
                 self.transform(simd, t, at(first + t));
             }
@@ -216,10 +220,10 @@ impl Pass<'_> {
     /// `B^T d B` of the tile whose output begins at (`image`, `y`, `x`).
     #[inline(always)]
     fn transform<S: Simd>(&mut self, simd: S, t: usize, (image, y, x): (usize, usize, usize)) {
-        let channels = self.packed.conv.input[2];
+        let (channels, block) = (self.packed.conv.input[2], self.packed.block);
         let first = image * self.place.next_image + y * self.rows.stride + x * channels;
         let last = first + (IN - 1) * self.rows.stride + IN * channels;
-        assert!(last <= self.rows.data.len() && self.tiles.len() >= POINTS * BLOCK * channels);
+        assert!(last <= self.rows.data.len() && self.tiles.len() >= POINTS * block * channels);
         for c in (0..channels).step_by(S::LANES) {
             // SAFETY: asserted above, for tiles of whole vectors of channels.
             unsafe {
@@ -233,7 +237,7 @@ impl Pass<'_> {
                 for (i, row) in transposed::<S, IN, IN>(columns).into_iter().enumerate() {
                     let row = input_side(simd, row);
                     for (j, &v) in row.iter().enumerate() {
-                        simd.store(to.add((i * IN + j) * BLOCK * channels), v);
+                        simd.store(to.add((i * IN + j) * block * channels), v);
                     }
                 }
             }
@@ -244,9 +248,10 @@ impl Pass<'_> {
     #[inline(always)]
     fn multiply<S: Simd>(&mut self, simd: S, block: usize) {
         let (inner, outer) = (self.packed.conv.input[2], self.packed.conv.output[2]);
+        let room = self.packed.block;
         for (p, panels) in self.packed.panels.iter().enumerate() {
             let lefts = Lefts {
-                first: self.tiles[p * BLOCK * inner..].as_ptr(),
+                first: self.tiles[p * room * inner..].as_ptr(),
                 count: block,
                 step: inner,
                 runs: 1,
@@ -257,12 +262,12 @@ impl Pass<'_> {
                 bias: None,
                 residual: None,
                 activation: None,
-                out: self.products[p * BLOCK * outer..].as_mut_ptr(),
+                out: self.products[p * room * outer..].as_mut_ptr(),
                 stride: outer,
                 columns: outer,
             };
             for first in (0..outer / S::LANES).step_by(2) {
-                // SAFETY: a point has `BLOCK` tiles of either kind, `block` of them or more.
+                // SAFETY: a point has room for the packed `block` tiles of either kind, these or more.
                 unsafe { tile::multiply(simd, lefts, panels.as_ptr(), first, to) };
             }
         }
@@ -271,11 +276,11 @@ impl Pass<'_> {
     /// `A^T m A` of tile `t`, with the epilogue, to the output pixels from (`image`, `y`, `x`) on that exist.
     #[inline(always)]
     fn transform_back<S: Simd>(&mut self, simd: S, t: usize, (image, y, x): (usize, usize, usize)) {
-        let [_, width, channels] = self.packed.conv.output;
+        let ([_, width, channels], block) = (self.packed.conv.output, self.packed.block);
         let (down, right) = ((self.place.height - y).min(OUT), (width - x).min(OUT));
         let y = image * self.place.height + y;
         let last = ((y + down - 1) * width + x + right) * channels;
-        assert!(last <= self.out.len() && self.products.len() >= POINTS * BLOCK * channels);
+        assert!(last <= self.out.len() && self.products.len() >= POINTS * block * channels);
         let (low, high) = match self.activation {
             None => (f32::NEG_INFINITY, f32::INFINITY),
             Some(Activation::Relu) => (0.0, f32::INFINITY),
@@ -288,7 +293,7 @@ impl Pass<'_> {
                 let bias = simd.load(self.packed.bias.as_ptr().add(c));
                 let mut columns = [[simd.splat(0.0); OUT]; IN];
                 for (j, column) in columns.iter_mut().enumerate() {
-                    let m = std::array::from_fn(|i| simd.load(from.add((i * IN + j) * BLOCK * channels)));
+                    let m = std::array::from_fn(|i| simd.load(from.add((i * IN + j) * block * channels)));
                     *column = output_side(simd, m);
                 }
                 for (i, row) in transposed::<S, IN, OUT>(columns).into_iter().enumerate().take(down) {
