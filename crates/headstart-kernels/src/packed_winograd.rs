@@ -104,7 +104,7 @@ impl PackedWinograd {
     }
 
     /// `out = activation(images * weights + bias + residual)` for images one after the other. On one thread their tiles
-    /// share blocks; else the rows of tiles of each are spread over `pool`. The bytes are the same.
+    /// share blocks; else rows of tiles, or channels where there are few, are spread over `pool`. The bytes are the same.
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
@@ -134,21 +134,31 @@ impl PackedWinograd {
             Rows { data: copies, stride }
         };
         let next_image = if copy == 0 { one } else { copy };
-        let part = |rows: Rows,
-                    n: usize,
-                    height: usize,
-                    residual: Option<&[f32]>,
-                    blocks: &mut [f32],
-                    out: &mut [f32]| {
-            let (tiles, products) = blocks.split_at_mut(POINTS * self.block * self.conv.input[2]);
-            let place = Place { n, next_image, height };
-            simd::run(
-                self.isa,
-                Pass { packed: self, rows, place, tiles, products, residual, activation, out },
-            );
-        };
+        let part =
+            |rows: Rows, place: Place, residual: Option<&[f32]>, blocks: &mut [f32], out: &mut [f32]| {
+                let (tiles, products) = blocks.split_at_mut(POINTS * self.block * self.conv.input[2]);
+                let pass = Pass { packed: self, rows, place, tiles, products, residual, activation, out };
+                simd::run(self.isa, pass);
+            };
+        let whole = Place { n, next_image, height, channels: (0, channels) };
         if pool.threads() == 1 {
-            return part(rows, n, height, residual, blocks, out);
+            return part(rows, whole, residual, blocks, out);
+        }
+        if Self::wants_company(&self.conv) {
+            // Every thread reads its part of the weights, and its own only.
+            let share = channels.div_ceil(pool.threads()).next_multiple_of(2 * simd::lanes(self.isa));
+            let parts = pool.map(channels.div_ceil(share), |i| {
+                let place = Place { channels: (i * share, channels.min((i + 1) * share)), ..whole };
+                let mut out = vec![0.0; n * height * width * (place.channels.1 - place.channels.0)];
+                part(rows, place, residual, &mut vec![0.0; self.blocks()], &mut out);
+                (place.channels, out)
+            });
+            for ((from, to), part) in parts {
+                for (pixel, part) in out.chunks_exact_mut(channels).zip(part.chunks_exact(to - from)) {
+                    pixel[from..to].copy_from_slice(part);
+                }
+            }
+            return;
         }
         let share = height.div_ceil(OUT).div_ceil(pool.threads()) * OUT;
         for (image, out) in out.chunks_exact_mut(outputs).enumerate() {
@@ -157,8 +167,8 @@ impl PackedWinograd {
             pool.chunks_mut(out, share * width * channels, |i, out| {
                 let rows = Rows { data, stride: rows.stride }.at_output_row(&self.conv, i * share);
                 let residual = residual.map(|r| &r[i * share * width * channels..]);
-                let height = out.len() / (width * channels);
-                part(rows, 1, height, residual, &mut vec![0.0; self.blocks()], out);
+                let place = Place { n: 1, height: out.len() / (width * channels), ..whole };
+                part(rows, place, residual, &mut vec![0.0; self.blocks()], out);
             });
         }
     }
@@ -178,6 +188,8 @@ struct Place {
     next_image: usize,
     /// Rows of the output of each image.
     height: usize,
+    /// The first channel of the output, and the one after the last: an even number of vectors lies before the first.
+    channels: (usize, usize),
 }
 
 /// Whole rows of tiles of the output, whose input tiles begin with the first of `rows`.
@@ -266,7 +278,8 @@ impl Pass<'_> {
                 stride: outer,
                 columns: outer,
             };
-            for first in (0..outer / S::LANES).step_by(2) {
+            let (from, to_channel) = self.place.channels;
+            for first in (from / S::LANES..to_channel / S::LANES).step_by(2) {
                 // SAFETY: a point has room for the packed `block` tiles of either kind, these or more.
                 unsafe { tile::multiply(simd, lefts, panels.as_ptr(), first, to) };
             }
@@ -279,15 +292,16 @@ impl Pass<'_> {
         let ([_, width, channels], block) = (self.packed.conv.output, self.packed.block);
         let (down, right) = ((self.place.height - y).min(OUT), (width - x).min(OUT));
         let y = image * self.place.height + y;
-        let last = ((y + down - 1) * width + x + right) * channels;
+        let (from_channel, to_channel) = self.place.channels;
+        let last = ((y + down - 1) * width + x + right) * (to_channel - from_channel);
         assert!(last <= self.out.len() && self.products.len() >= POINTS * block * channels);
         let (low, high) = match self.activation {
             None => (f32::NEG_INFINITY, f32::INFINITY),
             Some(Activation::Relu) => (0.0, f32::INFINITY),
             Some(Activation::Relu6) => (0.0, 6.0),
         };
-        for c in (0..channels).step_by(S::LANES) {
-            // SAFETY: asserted above, for whole vectors of channels; the residual is as long as the output.
+        for c in (from_channel..to_channel).step_by(S::LANES) {
+            // SAFETY: asserted above, for whole vectors of channels; the residual holds all channels of the output.
             unsafe {
                 let from = self.products.as_ptr().add(t * channels + c);
                 let bias = simd.load(self.packed.bias.as_ptr().add(c));
@@ -299,12 +313,13 @@ impl Pass<'_> {
                 for (i, row) in transposed::<S, IN, OUT>(columns).into_iter().enumerate().take(down) {
                     let row = output_side(simd, row);
                     for (j, &v) in row.iter().enumerate().take(right) {
-                        let at = ((y + i) * width + x + j) * channels + c;
+                        let pixel = (y + i) * width + x + j;
                         let mut v = simd.add(v, bias);
                         if let Some(residual) = self.residual {
-                            v = simd.add(v, simd.load(residual.as_ptr().add(at)));
+                            v = simd.add(v, simd.load(residual.as_ptr().add(pixel * channels + c)));
                         }
                         v = simd.min(simd.splat(high), simd.max(simd.splat(low), v));
+                        let at = pixel * (to_channel - from_channel) + c - from_channel;
                         simd.store(self.out.as_mut_ptr().add(at), v);
                     }
                 }
