@@ -40,15 +40,19 @@ pub fn max_pool_gradient(pool: &MaxPool, image: &[f32], out_gradient: &[f32], gr
 
 /// The mean over all pixels, a channel each: `[h, w, c]` to `[c]`. Summed in f64.
 pub fn global_avg_pool(image: &[f32], out: &mut [f32]) {
-    let (channels, mut sums) = (out.len(), vec![0.0f64; out.len()]);
-    for pixel in image.chunks_exact(channels) {
-        for (s, &v) in sums.iter_mut().zip(pixel) {
-            *s += f64::from(v);
-        }
-    }
+    const BLOCK: usize = 32;
+    let channels = out.len();
     let pixels = (image.len() / channels.max(1)) as f64;
-    for (o, s) in out.iter_mut().zip(sums) {
-        *o = (s / pixels) as f32;
+    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+        let mut sums = [0.0f64; BLOCK];
+        for pixel in image.chunks_exact(channels) {
+            for (s, &v) in sums.iter_mut().zip(&pixel[block * BLOCK..block * BLOCK + out.len()]) {
+                *s += f64::from(v);
+            }
+        }
+        for (o, s) in out.iter_mut().zip(sums) {
+            *o = (s / pixels) as f32;
+        }
     }
 }
 

@@ -1,0 +1,91 @@
+//! The convolutions of ResNet and EfficientNet-Lite0 at 224 pixels, one image on one thread.
+//! `cargo bench -p headstart-kernels`; a throughput of `Gelem/s` is 10^9 multiply-accumulates a second.
+#![allow(missing_docs)]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use headstart_kernels::{Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool};
+use std::hint::black_box;
+
+/// A convolution over square images, padded to keep `size / stride`.
+fn conv(size: usize, channels: (usize, usize), kernel: usize, stride: usize) -> Conv {
+    let out = size.div_ceil(stride);
+    Conv {
+        input: [size, size, channels.0],
+        output: [out, out, channels.1],
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        pad: [kernel / 2; 2],
+    }
+}
+
+fn values(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i % 7) as f32 * 0.25 - 0.5).collect()
+}
+
+/// Times `run(image, scratch, out)`.
+fn time(
+    c: &mut Criterion,
+    name: &str,
+    conv: &Conv,
+    (macs, scratch): (usize, usize),
+    run: impl Fn(&[f32], &mut [f32], &mut [f32]),
+) {
+    let image = values(conv.input.iter().product());
+    let (mut scratch, mut out) = (vec![0.0; scratch], vec![0.0; conv.output.iter().product()]);
+    let mut group = c.benchmark_group(name);
+    group.throughput(Throughput::Elements(macs as u64));
+    let [size, _, inner] = conv.input;
+    let id = format!(
+        "{size}x{size}x{inner} to {}, {}x{}/{}",
+        conv.output[2], conv.kernel[0], conv.kernel[1], conv.stride[0]
+    );
+    group.bench_function(id, |b| b.iter(|| run(black_box(&image), &mut scratch, &mut out)));
+    group.finish();
+}
+
+fn kernels(c: &mut Criterion) {
+    let (isa, pool, relu) = (Isa::current(), Pool::single(), Some(Activation::Relu));
+    let dense = [
+        conv(224, (3, 64), 7, 2),
+        conv(56, (64, 64), 3, 1),
+        conv(56, (64, 128), 3, 2),
+        conv(28, (128, 128), 3, 1),
+        conv(14, (256, 256), 3, 1),
+        conv(7, (512, 512), 3, 1),
+        conv(224, (3, 32), 3, 2),
+        conv(112, (16, 96), 1, 1),
+        conv(56, (144, 24), 1, 1),
+        conv(14, (672, 112), 1, 1),
+        conv(7, (320, 1280), 1, 1),
+    ];
+    for conv in dense {
+        let macs = conv.patch() * conv.output.iter().product::<usize>();
+        let (weights, bias) = (values(conv.patch() * conv.output[2]), values(conv.output[2]));
+        let packed = PackedConv::new(isa, conv, &weights, &bias);
+        time(c, "direct", &conv, (macs, packed.scratch()), |x, s, out| {
+            packed.run(&pool, x, None, relu, s, out)
+        });
+        if PackedWinograd::suits(isa, &conv) {
+            let packed = PackedWinograd::new(isa, conv, &weights, &bias);
+            time(c, "winograd", &conv, (macs, packed.scratch(1)), |x, s, out| {
+                packed.run(&pool, x, None, relu, s, out)
+            });
+        }
+    }
+    for conv in [
+        conv(112, (32, 32), 3, 1),
+        conv(112, (96, 96), 3, 2),
+        conv(28, (240, 240), 5, 1),
+        conv(7, (1152, 1152), 5, 1),
+    ] {
+        let taps = conv.kernel[0] * conv.kernel[1];
+        let macs = taps * conv.output.iter().product::<usize>();
+        let packed = PackedDepthwise::new(isa, conv, values(taps * conv.input[2]), values(conv.input[2]));
+        time(c, "depthwise", &conv, (macs, packed.scratch()), |x, s, out| {
+            packed.run(&pool, x, None, relu, s, out)
+        });
+    }
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);
