@@ -2,8 +2,8 @@
 
 use crate::compile::{Kernel, Source, Step};
 use headstart_kernels::{
-    Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool, epilogue, global_avg_pool,
-    max_pool,
+    Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, epilogue,
+    global_avg_pool, max_pool,
 };
 use serde::Serialize;
 
@@ -38,6 +38,7 @@ enum Packed {
     Conv(PackedConv),
     Winograd(PackedWinograd),
     Depthwise(PackedDepthwise),
+    Expand(PackedExpand),
     Scale { scale: Vec<f32>, bias: Vec<f32> },
     Copy { bias: Vec<f32> },
     MaxPool(Conv),
@@ -67,6 +68,15 @@ impl Call {
                     format!("depthwise {} f32", size(&conv)),
                     macs(&conv, conv.kernel[0] * conv.kernel[1]),
                 )
+            }
+            Kernel::Expand { point, point_weights, bias: before, activation, conv, weights } => {
+                let expand = PackedConv::new(isa, point, &point_weights, &before);
+                let depthwise = PackedDepthwise::new(isa, conv, weights, bias);
+                let rows = conv.input[0] as u64;
+                let macs = macs(&point, point.patch()).saturating_mul(rows)
+                    + macs(&conv, conv.kernel[0] * conv.kernel[1]);
+                let packed = Packed::Expand(PackedExpand::new(expand, activation, depthwise));
+                (packed, format!("expand 1x1 + depthwise {} f32", size(&conv)), macs)
             }
             Kernel::Linear { weights } => (
                 Packed::Conv(PackedConv::linear(isa, &weights, &bias)),
@@ -100,6 +110,7 @@ impl Call {
                 PackedWinograd::suits(isa, conv) && PackedWinograd::wants_company(conv)
             }
             Kernel::Depthwise { .. }
+            | Kernel::Expand { .. }
             | Kernel::Linear { .. }
             | Kernel::Scale { .. }
             | Kernel::MaxPool { .. }
@@ -114,6 +125,7 @@ impl Call {
             Packed::Conv(conv) => conv.scratch(),
             Packed::Winograd(conv) => conv.scratch(n),
             Packed::Depthwise(conv) => conv.scratch(),
+            Packed::Expand(both) => both.scratch(),
             Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
         }
     }
@@ -149,6 +161,7 @@ impl Call {
         match &self.kernel {
             Packed::Winograd(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
             Packed::Conv(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
+            Packed::Expand(both) => both.run(pool, x, residual, self.activation, scratch, out),
             Packed::Depthwise(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
             Packed::Scale { scale, bias } => {
                 for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {

@@ -5,7 +5,7 @@
 
 use crate::ops::norm::NormParams;
 use crate::{Graph, GraphError, NodeId, Op, Params};
-use headstart_kernels::{Activation, Conv};
+use headstart_kernels::{Activation, Conv, PackedExpand};
 use headstart_tensor::Shape;
 
 /// Where a step reads: the trunk's input, or the output of an earlier step.
@@ -23,6 +23,15 @@ pub(crate) enum Kernel {
         weights: Vec<f32>,
     },
     Depthwise {
+        conv: Conv,
+        weights: Vec<f32>,
+    },
+    /// A pointwise convolution of rows, its epilogue, and the depthwise one that alone reads it.
+    Expand {
+        point: Conv,
+        point_weights: Vec<f32>,
+        bias: Vec<f32>,
+        activation: Option<Activation>,
         conv: Conv,
         weights: Vec<f32>,
     },
@@ -63,6 +72,7 @@ impl Kernel {
             Kernel::Dense { weights, .. }
             | Kernel::Depthwise { weights, .. }
             | Kernel::Linear { weights } => weights.len(),
+            Kernel::Expand { point_weights, weights, .. } => point_weights.len() + weights.len(),
             Kernel::Scale { scale } => scale.len(),
             Kernel::MaxPool { .. } | Kernel::GlobalAvgPool | Kernel::Copy => 0,
         }
@@ -107,6 +117,9 @@ impl Compiler {
                 let conv = op.sizes(shape_in, &node.shape);
                 let weights = op.pack(data("weight")?);
                 let bias = if op.bias { data("bias")?.to_vec() } else { vec![0.0; channels] };
+                if op.is_depthwise() && self.expands(x, &conv) {
+                    return Ok(self.join(conv, weights, bias, &node.shape));
+                }
                 let kernel = if op.is_depthwise() {
                     Kernel::Depthwise { conv, weights }
                 } else {
@@ -186,9 +199,37 @@ impl Compiler {
             .then_some((i, step))
     }
 
+    /// Whether the newest step is a pointwise convolution that only this depthwise one reads, better done with it.
+    fn expands(&self, x: NodeId, depthwise: &Conv) -> bool {
+        let newest = self.steps.len().wrapping_sub(1);
+        let point = |conv: &Conv| conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [0, 0];
+        self.place[x.index()] == Source::Step(newest)
+            && self.uses[x.index()] == 1
+            && PackedExpand::suits(depthwise)
+            && matches!(&self.steps[newest], Step { kernel: Kernel::Dense { conv, .. }, residual: None, .. } if point(conv))
+    }
+
+    /// Turns the newest step, a pointwise convolution, into one with the depthwise convolution behind it.
+    fn join(&mut self, conv: Conv, weights: Vec<f32>, bias: Vec<f32>, shape: &Shape) -> Source {
+        let step = self.last();
+        let before = std::mem::replace(&mut step.bias, bias);
+        let activation = step.activation.take();
+        shape.clone_into(&mut step.shape);
+        let kernel = std::mem::replace(&mut step.kernel, Kernel::Copy);
+        if let Kernel::Dense { conv: point, weights: point_weights } = kernel {
+            let row = |[_, w, c]: [usize; 3]| [1, w, c];
+            let point = Conv { input: row(point.input), output: row(point.output), ..point };
+            step.kernel = Kernel::Expand { point, point_weights, bias: before, activation, conv, weights };
+        }
+        Source::Step(self.steps.len() - 1)
+    }
+
     fn fold_norm(&mut self, x: NodeId, scale: &[f64], shift: &[f64]) -> Option<Source> {
         let (i, step) = self.open_step(x)?;
-        let (Kernel::Dense { weights, .. } | Kernel::Depthwise { weights, .. }) = &mut step.kernel else {
+        let (Kernel::Dense { weights, .. }
+        | Kernel::Depthwise { weights, .. }
+        | Kernel::Expand { weights, .. }) = &mut step.kernel
+        else {
             return None;
         };
         if step.residual.is_some() {

@@ -49,6 +49,11 @@ impl PackedConv {
         PackedConv::new(isa, conv, weights, bias)
     }
 
+    /// The convolution's sizes.
+    pub fn conv(&self) -> &Conv {
+        &self.conv
+    }
+
     /// Values of scratch that [`PackedConv::run`] wants.
     pub fn scratch(&self) -> usize {
         padded::scratch(&self.conv)

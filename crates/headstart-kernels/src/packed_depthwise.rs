@@ -36,6 +36,11 @@ impl PackedDepthwise {
         PackedDepthwise { conv, isa, weights, bias }
     }
 
+    /// The convolution's sizes.
+    pub fn conv(&self) -> &Conv {
+        &self.conv
+    }
+
     /// Values of scratch that [`PackedDepthwise::run`] wants.
     pub fn scratch(&self) -> usize {
         padded::scratch(&self.conv)
@@ -67,8 +72,20 @@ impl PackedDepthwise {
         pool.chunks_mut(out, share * width * channels, |i, out| {
             let rows = rows.at_output_row(&self.conv, i * share);
             let residual = residual.map(|r| &r[i * share * width * channels..]);
-            simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
+            self.run_rows(rows, residual, activation, out);
         });
+    }
+
+    /// The output rows that `out` holds, whose patches begin with the first of `rows`; the residual may be longer.
+    pub(crate) fn run_rows(
+        &self,
+        rows: Rows,
+        residual: Option<&[f32]>,
+        activation: Option<Activation>,
+        out: &mut [f32],
+    ) {
+        assert!(residual.is_none_or(|r| r.len() >= out.len()), "the residual of a convolution");
+        simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
     }
 }
 
@@ -131,7 +148,7 @@ impl Pass<'_> {
         };
         for c in (0..whole).step_by(S::LANES) {
             // SAFETY: asserted above: taps of all pixels lie inside the rows, and all outputs inside `out`, with
-            // which the residual was compared in `run`; weights and bias hold a value for each channel of each tap.
+            // which the residual was compared in `run_rows`; weights and bias hold a value for each channel of each tap.
             unsafe {
                 let rows = self.rows.data.as_ptr().add(first + c);
                 let mut weights = self.packed.weights.as_ptr().add(c);

@@ -19,7 +19,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Height and width of the padded image: what the outputs' patches reach.
-fn extent(conv: &Conv) -> [usize; 2] {
+pub(crate) fn extent(conv: &Conv) -> [usize; 2] {
     [0, 1].map(|axis| (conv.output[axis].max(1) - 1) * conv.stride[axis] + conv.kernel[axis])
 }
 
