@@ -5,7 +5,7 @@ use crate::padded::{self, Rows};
 use crate::{Activation, Conv, PackedConv, PackedDepthwise, Pool};
 
 /// Values of expanded rows that are kept at once, about: a part of the second-level cache.
-const BAND: usize = 96 * 1024;
+const BAND: usize = 64 * 1024;
 
 /// A pointwise convolution whose output only a depthwise one reads.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct PackedExpand {
 impl PackedExpand {
     /// Whether the expanded image is so large that bands are the faster way.
     pub fn suits(depthwise: &Conv) -> bool {
-        depthwise.input.iter().product::<usize>() > 1 << 18
+        depthwise.input.iter().product::<usize>() > 1 << 17
     }
 
     /// From the expansion of one row of the image (`[1, width, in]` to `[1, width, expanded]`), its activation, and the
