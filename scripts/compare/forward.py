@@ -7,6 +7,8 @@ Every round times each engine once, in turn, on batches of 224-pixel images, so 
 Before and after each timing a probe asks `headstart bench` for the machine's peak; where either is under 90 % of the best
 seen, the timing is done again (five times at most), and said so. The table has medians and their ratios. PyTorch runs the whole
 network without its classifier, in inference mode; ONNX Runtime runs the same network, exported with batch norm folded.
+
+Everything by AVX2 only: set HEADSTART_ISA=avx2, ONEDNN_MAX_CPU_ISA=AVX2 and ATEN_CPU_CAPABILITY=avx2, with --engines "PyTorch f32".
 """
 
 import argparse
@@ -108,6 +110,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engines", default="", help="a part of the names of those that race with headstart, as: f32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     probe = Probe(options.threads)
@@ -119,6 +122,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks.split(","):
             racers = engines(name, options.batch, options.threads, folder)
+            racers = {n: r for n, r in racers.items() if n.startswith("headstart") or options.engines in n}
             found = {engine: [] for engine in racers}
             for _ in range(options.rounds):
                 for engine, timing in racers.items():
