@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use headstart::graph::Freeze;
 use headstart::models::{Home, fingerprint, sha256_hex};
 use headstart::tensor::Tensor;
 use headstart::{Artifact, Manifest};
@@ -49,6 +50,9 @@ fn weighted(mut manifest: Manifest) -> Option<Vec<u8>> {
         params.insert(spec.name, value);
     }
     manifest.weights_sha256 = fingerprint(&manifest.graph, &params);
+    // The trunk's hash too: without it the golden inputs would never be run.
+    let head = Freeze::everything().unfreeze(&manifest.graph, &manifest.classifier).ok()?;
+    manifest.trunk_sha256 = fingerprint(&manifest.graph.split(&head).ok()?.trunk, &params);
     let images = StoredTensor::new(DType::U8, [4, SIDE, SIDE, 3], vec![7; 4 * SIDE * SIDE * 3])?;
     tensors.insert("golden.images".into(), images);
     let logits = Tensor::zeros([4, manifest.labels.len()]);

@@ -89,8 +89,8 @@ pub enum DataError {
     },
     /// A label of a split that no training image has.
     #[error(
-        "{} has the label \"{label}\" in {split}, which is none of the {} known classes{}",
-        path.display(), classes.len(), did_you_mean_or_list(nearest, classes)
+        "{} has the label \"{label}\"{}, which is none of the {} known classes{}",
+        path.display(), within(split), classes.len(), did_you_mean_or_list(nearest, classes)
     )]
     UnknownLabel {
         /// The data root.
@@ -195,6 +195,11 @@ pub enum DataError {
         /// What it is.
         found: String,
     },
+}
+
+/// A folder of classes alone counts as `train`, though nothing in it is called so.
+fn within(split: &str) -> String {
+    if split == "train" { String::new() } else { format!(" in {split}") }
 }
 
 fn list(names: &[String]) -> String {

@@ -37,6 +37,15 @@ impl Activation {
     }
 }
 
+/// The range that an activation, or none, clamps to.
+pub(crate) fn range(activation: Option<Activation>) -> (f32, f32) {
+    match activation {
+        None => (f32::NEG_INFINITY, f32::INFINITY),
+        Some(Activation::Relu) => (0.0, f32::INFINITY),
+        Some(Activation::Relu6) => (0.0, 6.0),
+    }
+}
+
 /// `out = activation(out + bias + residual)`, in place; `out` is `[.., channels]` and `bias` `[channels]`.
 ///
 /// # Panics

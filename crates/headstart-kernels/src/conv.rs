@@ -32,6 +32,16 @@ impl Conv {
         self.output[0] * self.output[1]
     }
 
+    /// Panics where the slices are not `n` images, their residuals and their outputs: the caller's shapes are wrong.
+    pub(crate) fn expect_sizes(&self, n: usize, image: &[f32], residual: Option<&[f32]>, out: &[f32]) {
+        let (inputs, outputs): (usize, usize) = (self.input.iter().product(), self.output.iter().product());
+        assert_eq!(image.len(), n * inputs, "the image of a convolution");
+        assert!(
+            out.len() == n * outputs && residual.is_none_or(|r| r.len() == out.len()),
+            "its output and residual"
+        );
+    }
+
     /// Values in the matrix of patches; 0 where the image is that matrix already.
     pub fn scratch(&self) -> usize {
         if self.is_pointwise() { 0 } else { self.pixels() * self.patch() }

@@ -22,6 +22,9 @@ mod simd;
 mod threads;
 mod tile;
 
+/// Raised whenever the bytes that kernels give may change: results of another revision are not mixed with these.
+pub const REVISION: u32 = 3;
+
 pub use activation::{Activation, epilogue};
 pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradient, im2col};
 pub use depthwise::{depthwise, depthwise_input_gradient, depthwise_weight_gradient};

@@ -74,12 +74,7 @@ impl PackedConv {
         out: &mut [f32],
     ) {
         let conv = &self.conv;
-        let outputs = conv.pixels() * conv.output[2];
-        assert_eq!(image.len(), conv.input.iter().product::<usize>(), "the image of a convolution");
-        assert!(
-            out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
-            "the output of a convolution"
-        );
+        self.conv.expect_sizes(1, image, residual, out);
         let rows = padded::padded(conv, image, scratch);
         let [height, width, channels] = conv.output;
         // All pixels of a pointwise convolution are one long row.

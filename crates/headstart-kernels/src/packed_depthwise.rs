@@ -6,7 +6,7 @@
 
 use crate::padded::{self, Rows};
 use crate::simd::{self, Kernel, Simd};
-use crate::{Activation, Conv, Isa, Pool};
+use crate::{Activation, Conv, Isa, Pool, activation};
 
 /// Output pixels of a pass: every width of a 224-pixel network is a multiple.
 const PIXELS: usize = 7;
@@ -60,12 +60,7 @@ impl PackedDepthwise {
         scratch: &mut [f32],
         out: &mut [f32],
     ) {
-        let outputs = self.conv.pixels() * self.conv.output[2];
-        assert_eq!(image.len(), self.conv.input.iter().product::<usize>(), "the image of a convolution");
-        assert!(
-            out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
-            "the output of a convolution"
-        );
+        self.conv.expect_sizes(1, image, residual, out);
         let rows = padded::padded(&self.conv, image, scratch);
         let [height, width, channels] = self.conv.output;
         let share = height.div_ceil(pool.threads());
@@ -141,11 +136,7 @@ impl Pass<'_> {
         let reach = (N - 1) * step + (conv.kernel[0] - 1) * self.rows.stride + conv.kernel[1] * channels;
         let at = (y * conv.output[1] + x) * channels;
         assert!(first + reach <= self.rows.data.len() && at + N * channels <= self.out.len());
-        let (low, high) = match self.activation {
-            None => (f32::NEG_INFINITY, f32::INFINITY),
-            Some(Activation::Relu) => (0.0, f32::INFINITY),
-            Some(Activation::Relu6) => (0.0, 6.0),
-        };
+        let (low, high) = activation::range(self.activation);
         for c in (0..whole).step_by(S::LANES) {
             // SAFETY: asserted above: taps of all pixels lie inside the rows, and all outputs inside `out`, with
             // which the residual was compared in `run_rows`; weights and bias hold a value for each channel of each tap.

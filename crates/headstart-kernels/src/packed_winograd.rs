@@ -9,7 +9,7 @@ use crate::aligned::Aligned;
 use crate::padded::Rows;
 use crate::simd::{self, Kernel, Simd};
 use crate::tile::{self, Lefts, Target};
-use crate::{Activation, Conv, Isa, Pool, padded};
+use crate::{Activation, Conv, Isa, Pool, activation, padded};
 
 /// Pixels of an input tile's side, and of an output tile's.
 const IN: usize = 6;
@@ -120,8 +120,7 @@ impl PackedWinograd {
         let [height, width, channels] = self.conv.output;
         let (one, outputs) = (self.conv.input.iter().product::<usize>(), height * width * channels);
         let n = images.len() / one;
-        assert!(images.len() == n * one && out.len() == n * outputs, "whole images, and their outputs");
-        assert!(residual.is_none_or(|r| r.len() == out.len()), "the residual of a convolution");
+        self.conv.expect_sizes(n, images, residual, out);
         let (blocks, copies) = scratch.split_at_mut(self.blocks());
         let copy = padded::scratch(&self.whole);
         let rows = if copy == 0 {
@@ -295,11 +294,7 @@ impl Pass<'_> {
         let (from_channel, to_channel) = self.place.channels;
         let last = ((y + down - 1) * width + x + right) * (to_channel - from_channel);
         assert!(last <= self.out.len() && self.products.len() >= POINTS * block * channels);
-        let (low, high) = match self.activation {
-            None => (f32::NEG_INFINITY, f32::INFINITY),
-            Some(Activation::Relu) => (0.0, f32::INFINITY),
-            Some(Activation::Relu6) => (0.0, 6.0),
-        };
+        let (low, high) = activation::range(self.activation);
         for c in (from_channel..to_channel).step_by(S::LANES) {
             // SAFETY: asserted above, for whole vectors of channels; the residual holds all channels of the output.
             unsafe {

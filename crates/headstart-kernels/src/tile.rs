@@ -7,7 +7,7 @@
 
 use crate::aligned::Aligned;
 use crate::simd::{self, Simd};
-use crate::{Activation, Isa};
+use crate::{Activation, Isa, activation};
 
 /// The most rows of a tile, and the most lanes of a vector, of any instruction set.
 pub(crate) const MOST_ROWS: usize = 14;
@@ -150,11 +150,7 @@ impl Target {
     /// Bias, residual and output lie in memory that is good for the tile.
     #[inline(always)]
     unsafe fn write<S: Simd, const N: usize>(&self, simd: S, sums: &[f32]) {
-        let (low, high) = match self.activation {
-            None => (f32::NEG_INFINITY, f32::INFINITY),
-            Some(Activation::Relu) => (0.0, f32::INFINITY),
-            Some(Activation::Relu6) => (0.0, 6.0),
-        };
+        let (low, high) = activation::range(self.activation);
         // SAFETY: the caller's contract; `sums` holds whole vectors.
         unsafe {
             let (low, high) = (simd.splat(low), simd.splat(high));

@@ -31,7 +31,7 @@ pub enum ModelsError {
         source_name: String,
     },
     /// A weight file does not fit the architecture.
-    #[error("{} does not fit {name}: {report}", path.display())]
+    #[error("{} does not fit {name}: {report}; is it the right network's name, and the right file?", path.display())]
     Misfit {
         /// The weight file.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use crate::Error;
 use headstart_data::Preprocess;
 use headstart_graph::{Freeze, Graph, GraphError, Params, Trunk};
-use headstart_kernels::Isa;
+use headstart_kernels::{Isa, REVISION};
 use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use headstart_tensor::{Shape, Tensor};
 
@@ -83,7 +83,7 @@ impl Backbone {
         let cut = self.trunk_graph.nodes().last().map_or("", |n| n.name.as_str());
         let graph = serde_json::to_string(&self.trunk_graph).unwrap_or_default();
         format!(
-            "features of headstart {}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision f32; isa {}",
+            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision f32; isa {}",
             env!("CARGO_PKG_VERSION"),
             sha256_hex(graph.as_bytes()),
             self.fingerprint,

@@ -1,5 +1,6 @@
 //! Something that answers with labels: a model file, or a published network with its own ImageNet classifier.
 
+use crate::features::center;
 use crate::head::LinearHead;
 use crate::{Artifact, Backbone, Error, Features, Session, extract};
 use headstart_data::{Picture, Skipped};
@@ -83,16 +84,11 @@ impl Classifier {
         top: usize,
         each: &mut dyn FnMut(Result<Prediction, Skipped>) -> bool,
     ) -> Result<(), Error> {
-        for chunk in pictures.chunks(4 * session.pool.threads()) {
+        let trunk = self.backbone.trunk();
+        for chunk in pictures.chunks(4 * session.pool.threads() * trunk.group()) {
             session.check()?;
-            let features = session.pool.map(chunk.len(), |i| {
-                let mut input = vec![0.0; self.backbone.preprocess.values()];
-                let image = chunk[i].decode()?;
-                self.backbone.preprocess.apply(&image, headstart_data::View::Center, &mut input);
-                let mut features = vec![0.0; self.backbone.dim()];
-                self.backbone.trunk().run_many(&input, &mut features);
-                Ok::<_, headstart_data::ImageError>(features)
-            });
+            let some: Vec<&Picture> = chunk.iter().collect();
+            let features = center(trunk, &self.backbone.preprocess, &some, session.pool);
             for (picture, features) in chunk.iter().zip(features) {
                 let answer = match features {
                     Err(error) => Err(Skipped { path: picture.path().to_owned(), reason: error.into() }),

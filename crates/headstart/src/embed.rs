@@ -86,6 +86,10 @@ fn check(data: &Path, output: &Path) -> Result<PathBuf, Error> {
             (output.display().to_string(), "a file that ends in .npy and is not the data");
         return Err(Error::Setting { name: "-o", found, expected });
     }
+    if output.parent().is_some_and(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        let found = output.display().to_string();
+        return Err(Error::Setting { name: "-o", found, expected: "a file in a folder that exists" });
+    }
     Ok(rows)
 }
 

@@ -6,8 +6,8 @@ use headstart_graph::Trunk;
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Images handed to the workers in one go.
@@ -59,25 +59,40 @@ pub fn activations(
     items: &[Item],
     pool: &Pool,
 ) -> Result<Tensor, ImageError> {
-    let size = trunk.output().len();
+    let pictures: Vec<&Picture> = items.iter().map(|item| &item.picture).collect();
+    let values =
+        center(trunk, preprocess, &pictures, pool).into_iter().collect::<Result<Vec<_>, _>>()?.concat();
     let mut out = Tensor::zeros([&[items.len()], trunk.output().dims()].concat());
-    let failed: Mutex<Option<(usize, ImageError)>> = Mutex::new(None);
-    pool.chunks_mut(out.data_mut(), size, |i, out| {
-        let mut image = vec![0.0; preprocess.values()];
-        match items[i].picture.decode() {
-            Ok(picture) => {
-                preprocess.apply(&picture, View::Center, &mut image);
-                trunk.run_many(&image, out);
-            }
-            Err(error) => {
-                let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                if first.as_ref().is_none_or(|&(earlier, _)| i < earlier) {
-                    *first = Some((i, error));
-                }
-            }
+    out.data_mut().copy_from_slice(&values);
+    Ok(out)
+}
+
+/// What the trunk makes of the centre view of each picture, [`Trunk::group`] of them at once on every thread.
+pub(crate) fn center(
+    trunk: &Trunk,
+    preprocess: &Preprocess,
+    pictures: &[&Picture],
+    pool: &Pool,
+) -> Vec<Result<Vec<f32>, ImageError>> {
+    let (group, size) = (trunk.group(), preprocess.values());
+    let groups = pool.map(pictures.len().div_ceil(group), |g| {
+        let part = &pictures[g * group..pictures.len().min((g + 1) * group)];
+        let images: Vec<_> = part.iter().map(|picture| picture.decode()).collect();
+        let mut inputs = Vec::new();
+        for image in images.iter().flatten() {
+            let at = inputs.len();
+            inputs.resize(at + size, 0.0);
+            preprocess.apply(image, View::Center, &mut inputs[at..]);
         }
+        let len = trunk.output().len();
+        let mut outputs = vec![0.0; inputs.len() / size * len];
+        trunk.run_many(&inputs, &mut outputs);
+        let mut rows = outputs.chunks_exact(len);
+        let row =
+            |image: Result<RgbImage, ImageError>| image.map(|_| rows.next().unwrap_or_default().to_vec());
+        images.into_iter().map(row).collect::<Vec<_>>()
     });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(out), |(_, error)| Err(error))
+    groups.into_iter().flatten().collect()
 }
 
 /// Computes, or takes from the cache, the features of `pictures` in `views_each` views.

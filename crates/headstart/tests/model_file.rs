@@ -125,6 +125,25 @@ fn features_of_another_structure_with_the_same_weights_are_not_taken_from_the_ca
 }
 
 #[test]
+fn the_fuzzers_corpus_is_refused() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/model_file");
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(read(bytes).is_err(), "{}", file.display());
+        // As the fuzzer does: the manifest of a file whose checksum is right.
+        let sum = headstart::models::sha256_hex(text.as_bytes());
+        let metadata = [("headstart".to_owned(), text), ("headstart.sha256".to_owned(), sum)].into();
+        let mut wrapped = Vec::new();
+        headstart_weights::write_safetensors_to(&mut wrapped, &[], &metadata).unwrap();
+        let error = read(wrapped).unwrap_err().to_string();
+        assert!(!error.contains("is not what was saved"), "past the checksum: {error}");
+    }
+}
+
+#[test]
 fn a_changed_byte_anywhere_and_a_cut_anywhere_are_refused() {
     let bytes = saved(&model());
     for i in (0..bytes.len()).step_by(3) {

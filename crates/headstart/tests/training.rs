@@ -69,11 +69,27 @@ fn ten_steps_of_the_lesson_give_pytorchs_losses() {
             assert!((found - expected).abs() <= 1e-5, "{scenario} step {step}: {found} {expected}");
         }
         assert_eq!(expected.len(), 10);
-        for name in ["fc.weight", "fc.bias"] {
-            let expected = fixture.tensor(&format!("{scenario}/{name}")).unwrap();
-            let apart = relative_l2(params.get(name).unwrap().data(), expected.data());
+        // What the steps added is small beside the parameter, so it is compared too: f32 itself is up to 8e-4 off.
+        let (_, before) = network("resnet18", 64, 10, gain, 5);
+        let mut compared = 0;
+        for (key, change) in fixture.iter().filter(|(key, _)| key.starts_with(&format!("{scenario}/"))) {
+            let Some(name) = key.strip_prefix(scenario).and_then(|k| k[1..].strip_suffix(".change")) else {
+                continue;
+            };
+            let (after, before) = (params.get(name).unwrap().data(), before.get(name).unwrap().data());
+            let whole = after.len() == change.shape().len();
+            let at =
+                |k: usize| if whole { k } else { ((k as u64 * 2_654_435_761) % after.len() as u64) as usize };
+            let sample =
+                |f: &dyn Fn(usize) -> f32| (0..change.shape().len()).map(|k| f(at(k))).collect::<Vec<_>>();
+            let value = fixture.tensor(&format!("{scenario}/{name}")).unwrap();
+            let apart = relative_l2(&sample(&|i| after[i]), value.data());
             assert!(apart < 1e-6, "{scenario} {name}: {apart:e}");
+            let added = relative_l2(&sample(&|i| after[i] - before[i]), change.to_tensor().unwrap().data());
+            assert!(added < 2e-3, "{scenario} {name}: what was added is {added:e} off");
+            compared += 1;
         }
+        assert_eq!(compared, if scenario == "layer4" { 8 } else { 2 });
     }
 }
 
