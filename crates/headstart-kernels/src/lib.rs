@@ -7,6 +7,7 @@
 mod activation;
 mod aligned;
 mod conv;
+mod convert;
 mod depthwise;
 mod element;
 mod epilogue;
@@ -29,6 +30,7 @@ pub const REVISION: u32 = 3;
 
 pub use activation::{Activation, epilogue};
 pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradient, im2col};
+pub use convert::convert;
 pub use depthwise::{depthwise, depthwise_input_gradient, depthwise_weight_gradient};
 pub use element::{Element, Scale};
 pub use epilogue::Scales;

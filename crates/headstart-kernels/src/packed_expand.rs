@@ -47,6 +47,12 @@ impl<E: Element> PackedExpand<E> {
         }
     }
 
+    /// Elements of an image, and of its output.
+    pub fn sizes(&self) -> (usize, usize) {
+        let [height, width, _] = self.conv.input;
+        (height * width * self.in_channels, self.conv.output.iter().product())
+    }
+
     /// Bytes of packed weights.
     pub fn bytes(&self) -> usize {
         self.expand.bytes() + self.depthwise.bytes()

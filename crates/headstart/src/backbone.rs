@@ -2,7 +2,7 @@
 
 use crate::Error;
 use headstart_data::Preprocess;
-use headstart_graph::{Freeze, Graph, GraphError, Params, Trunk};
+use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
 use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use headstart_tensor::{Shape, Tensor};
@@ -22,6 +22,8 @@ pub struct Backbone {
     pub name: String,
     /// SHA-256 of the trunk's weights.
     pub fingerprint: String,
+    /// The ranges that an int8 trunk was compiled with; else empty.
+    pub calibration: Calibration,
     trunk: Trunk,
     trunk_graph: Graph,
 }
@@ -59,7 +61,28 @@ impl Backbone {
         let trunk_graph = graph.split(&Freeze::everything().unfreeze(&graph, &classifier)?)?.trunk;
         let trunk = Trunk::compile(&trunk_graph, &params)?;
         let fingerprint = fingerprint(&trunk_graph, &params);
-        Ok(Backbone { graph, classifier, params, preprocess, name, fingerprint, trunk, trunk_graph })
+        let calibration = Calibration::default();
+        Ok(Backbone {
+            graph,
+            classifier,
+            params,
+            preprocess,
+            name,
+            fingerprint,
+            calibration,
+            trunk,
+            trunk_graph,
+        })
+    }
+
+    /// Compiles the trunk again, in another precision. Only int8 looks at the calibration, and keeps it.
+    ///
+    /// # Errors
+    /// Where the calibration is of another network.
+    pub fn compile_in(&mut self, precision: Precision, calibration: Calibration) -> Result<(), Error> {
+        self.trunk = Trunk::compile_in(precision, &self.trunk_graph, &self.params, &calibration)?;
+        self.calibration = if precision == Precision::Int8 { calibration } else { Calibration::default() };
+        Ok(())
     }
 
     /// Features of one image.
@@ -82,8 +105,11 @@ impl Backbone {
         let p = &self.preprocess;
         let cut = self.trunk_graph.nodes().last().map_or("", |n| n.name.as_str());
         let graph = serde_json::to_string(&self.trunk_graph).unwrap_or_default();
+        let (isa, precision) = (Isa::current(), self.trunk.precision());
+        let products = if precision.is_native(isa) { "" } else { " of f32" };
+        let ranges = serde_json::to_string(&self.calibration).unwrap_or_default();
         format!(
-            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision f32; isa {}",
+            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}, ranges {}; isa {isa}",
             env!("CARGO_PKG_VERSION"),
             sha256_hex(graph.as_bytes()),
             self.fingerprint,
@@ -92,7 +118,7 @@ impl Backbone {
             p.crop,
             p.mean,
             p.std,
-            Isa::current()
+            sha256_hex(ranges.as_bytes())
         )
     }
 }

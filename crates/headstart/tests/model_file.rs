@@ -48,6 +48,8 @@ fn model() -> Artifact {
         backbone: "small.none".into(),
         graph,
         classifier: "fc".into(),
+        precision: Default::default(),
+        calibration: Default::default(),
         trunk_sha256: backbone.fingerprint.clone(),
         weights_sha256,
         slim: false,
