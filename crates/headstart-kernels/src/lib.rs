@@ -6,9 +6,12 @@
 
 mod activation;
 mod aligned;
+mod attention;
 mod conv;
 mod depthwise;
+mod exp;
 mod isa;
+mod layer_norm;
 mod matmul;
 mod packed_conv;
 mod packed_depthwise;
@@ -19,6 +22,8 @@ mod peak;
 mod pool;
 pub mod reference;
 mod simd;
+mod smooth;
+mod softmax;
 mod threads;
 mod tile;
 
@@ -26,9 +31,11 @@ mod tile;
 pub const REVISION: u32 = 3;
 
 pub use activation::{Activation, epilogue};
+pub use attention::Attention;
 pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradient, im2col};
 pub use depthwise::{depthwise, depthwise_input_gradient, depthwise_weight_gradient};
 pub use isa::{Isa, IsaError};
+pub use layer_norm::{layer_norm, layer_norm_gradient};
 pub use matmul::{Mat, matmul};
 pub use packed_conv::PackedConv;
 pub use packed_depthwise::PackedDepthwise;
@@ -36,4 +43,6 @@ pub use packed_expand::PackedExpand;
 pub use packed_winograd::PackedWinograd;
 pub use peak::peak;
 pub use pool::{MaxPool, global_avg_pool, max_pool, max_pool_gradient};
+pub use smooth::Smooth;
+pub use softmax::softmax;
 pub use threads::Pool;
