@@ -1,6 +1,7 @@
 //! One kernel call of a compiled network: a step with its weights in the order of the instruction set's kernels.
 
 use crate::compile::{Kernel, Source, Step};
+use crate::rows::Rows;
 use headstart_kernels::{
     Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, epilogue,
     global_avg_pool, max_pool,
@@ -43,6 +44,7 @@ enum Packed {
     Copy { bias: Vec<f32> },
     MaxPool(Conv),
     GlobalAvgPool,
+    Rows(Rows),
 }
 
 impl Call {
@@ -78,11 +80,18 @@ impl Call {
                 let packed = Packed::Expand(PackedExpand::new(expand, activation, depthwise));
                 (packed, format!("expand 1x1 + depthwise {} f32", size(&conv)), macs)
             }
-            Kernel::Linear { weights } => (
-                Packed::Conv(PackedConv::linear(isa, &weights, &bias)),
-                "linear f32".to_owned(),
-                weights.len() as u64,
-            ),
+            Kernel::Linear { weights } => {
+                let rows = step.shape.len() / bias.len();
+                (
+                    Packed::Conv(PackedConv::linear(isa, rows, &weights, &bias)),
+                    "linear f32".to_owned(),
+                    (weights.len() as u64).saturating_mul(rows as u64),
+                )
+            }
+            Kernel::Rows(rows) => {
+                let (name, macs) = (rows.name().to_owned(), rows.macs());
+                (Packed::Rows(rows), name, macs)
+            }
             Kernel::Scale { scale } => (Packed::Scale { scale, bias }, "scale f32".to_owned(), 0),
             Kernel::MaxPool { pool } => (Packed::MaxPool(pool), format!("max pool {}", size(&pool)), 0),
             Kernel::GlobalAvgPool => (Packed::GlobalAvgPool, "global average".to_owned(), 0),
@@ -112,6 +121,7 @@ impl Call {
             Kernel::Depthwise { .. }
             | Kernel::Expand { .. }
             | Kernel::Linear { .. }
+            | Kernel::Rows(_)
             | Kernel::Scale { .. }
             | Kernel::MaxPool { .. }
             | Kernel::GlobalAvgPool
@@ -126,6 +136,7 @@ impl Call {
             Packed::Winograd(conv) => conv.scratch(n),
             Packed::Depthwise(conv) => conv.scratch(),
             Packed::Expand(both) => both.scratch(),
+            Packed::Rows(rows) => rows.scratch(),
             Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
         }
     }
@@ -144,8 +155,9 @@ impl Call {
             return conv.run(pool, x, residual, self.activation, scratch, out);
         }
         let one = x.len() / n.max(1);
+        let rest = residual.map_or(0, |r| r.len() / n.max(1));
         for (i, out) in out.chunks_exact_mut(self.len).enumerate() {
-            let residual = residual.map(|r| &r[i * self.len..(i + 1) * self.len]);
+            let residual = residual.map(|r| &r[i * rest..(i + 1) * rest]);
             self.run_one(pool, &x[i * one..(i + 1) * one], residual, scratch, out);
         }
     }
@@ -177,6 +189,7 @@ impl Call {
             }
             Packed::MaxPool(pool) => max_pool(pool, x, out),
             Packed::GlobalAvgPool => global_avg_pool(x, out),
+            Packed::Rows(rows) => rows.run(pool, x, residual, scratch, out),
         }
     }
 }

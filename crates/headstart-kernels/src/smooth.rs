@@ -200,7 +200,8 @@ mod tests {
     use crate::reference;
     use headstart_tensor::Rng;
 
-    const ALL: [(Smooth, fn(f64) -> f64); 3] = [
+    type Exact = fn(f64) -> f64;
+    const ALL: [(Smooth, Exact); 3] = [
         (Smooth::Gelu, reference::gelu),
         (Smooth::GeluTanh, reference::gelu_tanh),
         (Smooth::Tanh, f64::tanh),
