@@ -109,10 +109,11 @@ impl Backbone {
         let products = if precision.is_native(isa) { "" } else { " of f32" };
         let ranges = serde_json::to_string(&self.calibration).unwrap_or_default();
         format!(
-            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}, ranges {}; isa {isa}",
+            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}, ranges {}; isa {isa}",
             env!("CARGO_PKG_VERSION"),
             sha256_hex(graph.as_bytes()),
             self.fingerprint,
+            p.decode,
             p.resize,
             p.interpolation,
             p.crop,

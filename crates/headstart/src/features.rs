@@ -77,7 +77,8 @@ pub(crate) fn center(
     let (group, size) = (trunk.group(), preprocess.values());
     let groups = pool.map(pictures.len().div_ceil(group), |g| {
         let part = &pictures[g * group..pictures.len().min((g + 1) * group)];
-        let images: Vec<_> = part.iter().map(|picture| picture.decode()).collect();
+        let decoded = |picture: &&Picture| preprocess.decode(picture, &picture.bytes()?);
+        let images: Vec<_> = part.iter().map(decoded).collect();
         let mut inputs = Vec::new();
         for image in images.iter().flatten() {
             let at = inputs.len();
@@ -200,7 +201,7 @@ fn rows_of(
             places.clear();
         };
     for (i, picture) in pictures.iter().enumerate() {
-        let (row, fresh) = match views_of(cache, picture, views_each, seed) {
+        let (row, fresh) = match views_of(cache, &backbone.preprocess, picture, views_each, seed) {
             Ok(found) => found,
             Err(error) => {
                 rows.push(Err(error));
@@ -228,6 +229,7 @@ type Fresh = Vec<(usize, View, Arc<RgbImage>)>;
 /// A picture's row without its fresh features, and what is to be computed for it.
 fn views_of(
     cache: &FeatureCache,
+    preprocess: &Preprocess,
     picture: &Picture,
     views_each: usize,
     seed: u64,
@@ -250,7 +252,7 @@ fn views_of(
         }
         let image = match &image {
             Some(image) => image,
-            None => image.insert(Arc::new(picture.decode_bytes(&bytes)?)),
+            None => image.insert(Arc::new(preprocess.decode(picture, &bytes)?)),
         };
         fresh.push((i, view, Arc::clone(image)));
     }
