@@ -27,11 +27,12 @@ import torchvision
 
 BINARY = Path(__file__).resolve().parents[2] / "target" / "release" / "headstart"
 ATTEMPTS = 5
+PRECISIONS = ["f32", "bf16", "int8"]
 
 
-def bench(network, batch, threads, seconds, size=224):
+def bench(network, batch, threads, seconds, size=224, precision="f32"):
     command = [BINARY, "bench", "--backbone", network, "--batch", str(batch), "--threads", str(threads)]
-    command += ["--seconds", str(seconds), "--size", str(size), "--json"]
+    command += ["--seconds", str(seconds), "--size", str(size), "--precision", precision, "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
@@ -95,8 +96,11 @@ def engines(name, batch, threads, folder):
 
         return lambda: rate(run, batch)
 
+    def ours(precision):
+        return lambda: bench(name, batch, threads, 2, precision=precision)["images_per_second"]
+
     return {
-        "headstart f32": lambda: bench(name, batch, threads, 2)["images_per_second"],
+        **{f"headstart {precision}": ours(precision) for precision in PRECISIONS},
         "PyTorch f32 NCHW": torch_rate(plain, x),
         "PyTorch f32 channels_last": torch_rate(last, x_last),
         "PyTorch bf16 autocast": torch_rate(last, x_last, half=True),
@@ -118,7 +122,8 @@ def main():
         probe()
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {options.threads} threads, "
           f"batch {options.batch}, 224 px, {options.rounds} rounds, peak {probe.best:.0f} GFLOP/s\n")
-    print("| network | engine | images/s (median) | min | max | headstart is |\n| --- | --- | --- | --- | --- | --- |")
+    heads = " | ".join(f"headstart {precision} is" for precision in PRECISIONS)
+    print(f"| network | engine | images/s (median) | min | max | {heads} |\n" + "| --- " * 8 + "|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks.split(","):
             racers = engines(name, options.batch, options.threads, folder)
@@ -127,11 +132,11 @@ def main():
             for _ in range(options.rounds):
                 for engine, timing in racers.items():
                     found[engine].append(probe.guarded(timing))
-            ours = statistics.median(found["headstart f32"])
+            ours = [statistics.median(found[f"headstart {precision}"]) for precision in PRECISIONS]
             for engine, rates in found.items():
                 middle = statistics.median(rates)
-                ratio = "" if engine.startswith("headstart") else f"{ours / middle:.2f}x"
-                print(f"| {name} | {engine} | {middle:.1f} | {min(rates):.1f} | {max(rates):.1f} | {ratio} |", flush=True)
+                ratios = " | ".join("" if engine.startswith("headstart") else f"{o / middle:.2f}x" for o in ours)
+                print(f"| {name} | {engine} | {middle:.1f} | {min(rates):.1f} | {max(rates):.1f} | {ratios} |", flush=True)
     print(f"\n{probe.repeats} timings were repeated because the machine was slow.")
 
 

@@ -201,6 +201,9 @@ fn dense(
         (Format::Bf16, Format::Bytes(_)) => {
             Box::new(PackedConv::<bf16, u8>::stored(isa, conv, weights, bias, scales))
         }
+        (Format::Bytes(_), Format::F32) => {
+            Box::new(PackedConv::<u8, f32>::stored(isa, conv, weights, bias, scales))
+        }
         (Format::Bytes(_), _) => Box::new(PackedConv::<u8>::stored(isa, conv, weights, bias, scales)),
     }
 }

@@ -1,7 +1,8 @@
 //! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
 //!
 //! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
-//! again. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot.
+//! again. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what is averaged
+//! over all pixels is not rounded to 8 bits before.
 
 use crate::GraphError;
 use crate::compile::{Kernel, Source, Step};
@@ -28,8 +29,16 @@ pub(crate) fn lower(
         place: Vec::new(),
         converted: BTreeMap::new(),
     };
-    for step in steps {
-        lowering.add(step)?;
+    let mut averaged = vec![true; steps.len()];
+    for step in steps.iter().filter(|step| !matches!(step.kernel, Kernel::GlobalAvgPool { .. })) {
+        for source in [Some(step.input), step.residual].into_iter().flatten() {
+            if let Source::Step(s) = source {
+                averaged[s] = false;
+            }
+        }
+    }
+    for (step, averaged) in steps.into_iter().zip(averaged) {
+        lowering.add(step, averaged)?;
     }
     let result = lowering.now(result);
     let result = lowering.stored(result, Precision::F32)?;
@@ -47,17 +56,20 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn add(&mut self, mut step: Step) -> Result<(), GraphError> {
+    /// Adds a step; `averaged` says that no other step but an average over all pixels, if any, reads it.
+    fn add(&mut self, mut step: Step, averaged: bool) -> Result<(), GraphError> {
         let input = self.now(step.input);
         let (reads, writes) = match &mut step.kernel {
             Kernel::Dense { .. } => {
                 let entry = input == Source::Input && self.precision == Precision::Int8;
-                (if entry { Precision::Bf16 } else { self.precision }, self.precision)
+                let reads = if entry { Precision::Bf16 } else { self.precision };
+                let exact = averaged && self.precision == Precision::Int8;
+                (reads, if exact { Precision::F32 } else { self.precision })
             }
             Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. } => {
                 (self.precision, self.precision)
             }
-            Kernel::GlobalAvgPool { .. } => (self.precision, Precision::F32),
+            Kernel::GlobalAvgPool { .. } => (self.format(input).precision(), Precision::F32),
             // One row is no work.
             Kernel::Linear { .. } if step.shape.rank() > 1 => (Precision::Bf16, Precision::F32),
             Kernel::Linear { .. }

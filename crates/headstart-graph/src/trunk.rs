@@ -83,8 +83,7 @@ impl Trunk {
         Trunk::of(graph, steps, result, precision)
     }
 
-    /// The range of values at every node over `images` `[n, ..input]`: of each image's least and largest the mean, so
-    /// that one odd image does not coarsen the steps of all others.
+    /// The least and the largest value at every node over `images` `[n, ..input]`, and 0.
     ///
     /// # Errors
     /// As [`Trunk::run`] and [`Trunk::compile`]; without images, every range is empty.
@@ -109,11 +108,9 @@ impl Trunk {
             ranges
         });
         let nodes = std::iter::once(&graph.nodes()[0].name).chain(&trunk.outputs);
-        let mean = |of: &dyn Fn((f32, f32)) -> f32, at: usize| {
-            let sum: f64 = ranges.iter().map(|image| f64::from(of(image[at]))).sum();
-            (sum / n.max(1) as f64) as f32
+        let range = |at: usize| {
+            ranges.iter().fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r[at].0), high.max(r[at].1)))
         };
-        let range = |at: usize| (mean(&|r| r.0, at), mean(&|r| r.1, at));
         Ok(Calibration { ranges: nodes.enumerate().map(|(at, node)| (node.clone(), range(at))).collect() })
     }
 
