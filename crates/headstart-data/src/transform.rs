@@ -1,7 +1,9 @@
 //! The preprocessing a network was trained with: resize, crop, scale, normalise. Equal to torchvision on Pillow.
 
+mod augment;
 mod resample;
 
+pub use augment::Strength;
 use headstart_tensor::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,13 @@ pub enum View {
     Random {
         /// The seed of this view of this image.
         seed: u64,
+    },
+    /// As [`View::Random`], and then changed in colour or shape, drawn from `seed` alone.
+    Augmented {
+        /// The seed of this view of this image.
+        seed: u64,
+        /// How far the change may go.
+        strength: Strength,
     },
 }
 
@@ -88,7 +97,13 @@ impl Preprocess {
         }
         match view {
             View::Center => self.center(image),
-            View::Random { seed } => self.random(image, seed),
+            View::Random { seed } => self.random(image, &mut Rng::named(seed, "view")),
+            View::Augmented { seed, strength } => {
+                let mut rng = Rng::named(seed, "view");
+                let mut view = self.random(image, &mut rng);
+                strength.apply(&mut rng, &mut view);
+                view
+            }
         }
     }
 
@@ -122,9 +137,8 @@ impl Preprocess {
     }
 
     /// `RandomResizedCrop(crop, scale=(0.5, 1), ratio=(3/4, 4/3))`, then `RandomHorizontalFlip(0.5)`.
-    fn random(&self, image: &RgbImage, seed: u64) -> RgbImage {
-        let mut rng = Rng::named(seed, "view");
-        let part = random_part(&mut rng, image.width, image.height);
+    fn random(&self, image: &RgbImage, rng: &mut Rng) -> RgbImage {
+        let part = random_part(rng, image.width, image.height);
         let line = part.width * 3;
         let cut = RgbImage {
             width: part.width,

@@ -1,6 +1,6 @@
 //! A frozen network up to its classifier, compiled, with the preprocessing it was trained with.
 
-use crate::Error;
+use crate::{CachePrecision, Error};
 use headstart_data::Preprocess;
 use headstart_graph::{Freeze, Graph, GraphError, Params, Trunk};
 use headstart_kernels::{Isa, REVISION};
@@ -79,20 +79,33 @@ impl Backbone {
 
     /// Everything features depend on besides the image, as text: the name of their space in the cache.
     pub(crate) fn space(&self) -> String {
-        let p = &self.preprocess;
-        let cut = self.trunk_graph.nodes().last().map_or("", |n| n.name.as_str());
-        let graph = serde_json::to_string(&self.trunk_graph).unwrap_or_default();
-        format!(
-            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision f32; isa {}",
-            env!("CARGO_PKG_VERSION"),
-            sha256_hex(graph.as_bytes()),
-            self.fingerprint,
-            p.resize,
-            p.interpolation,
-            p.crop,
-            p.mean,
-            p.std,
-            Isa::current()
-        )
+        space(&self.trunk_graph, &self.fingerprint, &self.preprocess, CachePrecision::F32)
     }
+}
+
+/// Everything that the output of `trunk` depends on besides the image, where `fingerprint` is that of its weights.
+pub(crate) fn space(
+    trunk: &Graph,
+    fingerprint: &str,
+    preprocess: &Preprocess,
+    precision: CachePrecision,
+) -> String {
+    let p = preprocess;
+    let cut = trunk.nodes().last().map_or("", |n| n.name.as_str());
+    let graph = serde_json::to_string(trunk).unwrap_or_default();
+    let precision = match precision {
+        CachePrecision::F32 => "f32",
+        CachePrecision::F16 => "f16",
+    };
+    format!(
+        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}; isa {}",
+        env!("CARGO_PKG_VERSION"),
+        sha256_hex(graph.as_bytes()),
+        p.resize,
+        p.interpolation,
+        p.crop,
+        p.mean,
+        p.std,
+        Isa::current()
+    )
 }
