@@ -273,18 +273,19 @@ impl Sweep<'_> {
         let (trunk, dim, size) = (self.trunk, self.trunk.output().len(), self.preprocess.values());
         let mut rows: Vec<Result<Row, ImageError>> = Vec::with_capacity(pictures.len());
         let (mut inputs, mut places) = (Vec::new(), Vec::new());
-        let run =
-            |inputs: &mut Vec<f32>, places: &mut Vec<(usize, usize)>, rows: &mut Vec<Result<Row, ImageError>>| {
-                let mut features = vec![0.0; places.len() * dim];
-                trunk.run_many(inputs, &mut features);
-                for (&(row, view), features) in places.iter().zip(features.chunks_exact(dim)) {
-                    if let Ok(row) = &mut rows[row] {
-                        row.views[view].1 = Some(features.to_vec());
-                    }
+        let run = |inputs: &mut Vec<f32>,
+                   places: &mut Vec<(usize, usize)>,
+                   rows: &mut Vec<Result<Row, ImageError>>| {
+            let mut features = vec![0.0; places.len() * dim];
+            trunk.run_many(inputs, &mut features);
+            for (&(row, view), features) in places.iter().zip(features.chunks_exact(dim)) {
+                if let Ok(row) = &mut rows[row] {
+                    row.views[view].1 = Some(features.to_vec());
                 }
-                inputs.clear();
-                places.clear();
-            };
+            }
+            inputs.clear();
+            places.clear();
+        };
         for (i, picture) in pictures.iter().enumerate() {
             let (row, fresh) = match self.views_of(cache, picture) {
                 Ok(found) => found,

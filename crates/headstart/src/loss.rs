@@ -189,7 +189,8 @@ mod tests {
         let targets = [SoftTarget::from(0), SoftTarget::from(2)];
         let (loss, gradient) = soft_cross_entropy(&z, &targets, 0.1, Some(&[2.0, 1.0, 0.5])).unwrap();
         assert!((loss - 1.998_106_7).abs() < 1e-6, "{loss}");
-        let expected = [-0.677_643_2, 0.174_291_82, 0.503_351_4, -0.022_616_59, -0.011_843_395, 0.034_459_978];
+        let expected =
+            [-0.677_643_2, 0.174_291_82, 0.503_351_4, -0.022_616_59, -0.011_843_395, 0.034_459_978];
         let apart = headstart_testing::relative_l2(gradient.data(), &expected);
         assert!(apart < 1e-6, "{gradient:?}");
 
@@ -205,7 +206,9 @@ mod tests {
             let targets = [SoftTarget { class: 0, other: 1, share }; 2];
             soft_cross_entropy(&z, &targets, smoothing, None).unwrap_err().to_string()
         };
-        assert!(bad(1.5, 0.0).starts_with("share is 1.5") && bad(0.5, 1.0).starts_with("label_smoothing is 1"));
+        assert!(
+            bad(1.5, 0.0).starts_with("share is 1.5") && bad(0.5, 1.0).starts_with("label_smoothing is 1")
+        );
     }
 
     #[test]

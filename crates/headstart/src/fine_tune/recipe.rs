@@ -186,12 +186,7 @@ impl TuneRecipe {
         let share = |v: f64| (0.0..1.0).contains(&v);
         let finite = |v: f64| v >= 0.0 && v.is_finite();
         let checks: [(bool, &'static str, String, &'static str); 14] = [
-            (
-                self.lr > 0.0 && self.lr <= 100.0,
-                "--lr",
-                self.lr.to_string(),
-                "a number above 0, at most 100",
-            ),
+            (self.lr > 0.0 && self.lr <= 100.0, "--lr", self.lr.to_string(), "a number above 0, at most 100"),
             (
                 self.lr_decay > 0.0 && self.lr_decay <= 1.0,
                 "--lr-decay",
@@ -218,12 +213,7 @@ impl TuneRecipe {
                 format!("{:?}", self.betas),
                 "two numbers from 0 to below 1",
             ),
-            (
-                finite(self.weight_decay),
-                "--weight-decay",
-                self.weight_decay.to_string(),
-                "0 or more",
-            ),
+            (finite(self.weight_decay), "--weight-decay", self.weight_decay.to_string(), "0 or more"),
             ((0.0..=1.0).contains(&self.warmup), "warmup", self.warmup.to_string(), "0 to 1"),
             (
                 share(self.label_smoothing),
@@ -233,12 +223,7 @@ impl TuneRecipe {
             ),
             (finite(self.mixup) && self.mixup <= 100.0, "mixup", self.mixup.to_string(), "0 to 100"),
             (finite(self.clip), "clip", self.clip.to_string(), "0 or more"),
-            (
-                self.views.is_none_or(|v| v <= 64),
-                "--views",
-                self.views.unwrap_or(0).to_string(),
-                "0 to 64",
-            ),
+            (self.views.is_none_or(|v| v <= 64), "--views", self.views.unwrap_or(0).to_string(), "0 to 64"),
             (
                 self.augment != Augment::None || self.views.is_none_or(|v| v <= 1),
                 "--views",

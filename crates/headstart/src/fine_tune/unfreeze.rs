@@ -25,9 +25,7 @@ pub(crate) fn unfreeze(graph: &Graph, classifier: &str, names: &[String]) -> Res
         let stages = graph.stages();
         freeze = match name {
             "all" => stages.iter().try_fold(freeze, |f, stage| f.unfreeze(graph, stage))?,
-            "last" => {
-                stages[last(graph)..].iter().try_fold(freeze, |f, stage| f.unfreeze(graph, stage))?
-            }
+            "last" => stages[last(graph)..].iter().try_fold(freeze, |f, stage| f.unfreeze(graph, stage))?,
             pattern if pattern.contains(['*', '?']) => {
                 let mut matched: Vec<String> = Vec::new();
                 for node in &graph.nodes()[1..] {
@@ -165,7 +163,11 @@ mod tests {
     fn unknown_names_are_answered_and_nothing_is_refused() {
         let message = |names: &[&str]| of("resnet18", names).unwrap_err().to_string();
         assert!(message(&["layre4"]).contains("did you mean `layer4`"));
-        assert!(message(&["layers4.*"]).contains("`layers4.*` names no stage"), "{}", message(&["layers4.*"]));
+        assert!(
+            message(&["layers4.*"]).contains("`layers4.*` names no stage"),
+            "{}",
+            message(&["layers4.*"])
+        );
         for nothing in [&[][..], &[""], &["fc"], &["pool"], &["layer4.0.bn1.running_mean"]] {
             let text = message(nothing);
             assert!(text.contains("stem, layer1, layer2, layer3, layer4, fc"), "{text}");
