@@ -1,5 +1,9 @@
 //! The command line.
 
+mod finetune;
+
+pub(crate) use finetune::Finetune;
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use headstart::models::DEFAULT_BACKBONE;
 use headstart::{ClassWeighting, EpochOptions, OptimizerKind, Solver};
@@ -21,6 +25,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Train a classifier on labelled images and write it to one file.
     Train(Box<Train>),
+    /// Train on more of the network than its classifier, from a model of `train` or a backbone.
+    Finetune(Box<Finetune>),
     /// Measure a classifier on labelled images.
     Eval(Eval),
     /// Say what is in images.
