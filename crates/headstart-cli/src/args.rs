@@ -174,6 +174,9 @@ pub(crate) struct Eval {
     pub(crate) model: String,
     /// Labelled images, as for train: test/ or val/ is measured where there is one.
     pub(crate) data: PathBuf,
+    /// Average over this many views of each image: its centre, and random crops.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) tta: usize,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -188,6 +191,9 @@ pub(crate) struct Predict {
     /// How many classes to name, most probable first.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
+    /// Average over this many views of each image: its centre, and random crops.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) tta: usize,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

@@ -45,6 +45,9 @@ pub(crate) struct Views {
     pub(crate) strength: Option<Strength>,
 }
 
+/// The centre alone.
+pub(crate) const CENTER: Views = Views { each: 1, seed: 0, strength: None };
+
 impl Views {
     /// View `view` of the image whose content has that hash; 0 is its centre.
     pub(crate) fn view(&self, hash: &[u8; 32], view: usize) -> View {
@@ -97,36 +100,43 @@ pub fn activations(
     pool: &Pool,
 ) -> Result<Tensor, ImageError> {
     let pictures: Vec<&Picture> = items.iter().map(|item| &item.picture).collect();
-    let values =
-        center(trunk, preprocess, &pictures, pool).into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    let rows = through(trunk, preprocess, &pictures, CENTER, pool);
+    let values = rows.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
     let mut out = Tensor::zeros([&[items.len()], trunk.output().dims()].concat());
     out.data_mut().copy_from_slice(&values);
     Ok(out)
 }
 
-/// What the trunk makes of the centre view of each picture, [`Trunk::group`] of them at once on every thread.
-pub(crate) fn center(
+/// What the trunk makes of the views of each picture, one after the other, without the cache: [`Trunk::group`] pictures at
+/// once on every thread.
+pub(crate) fn through(
     trunk: &Trunk,
     preprocess: &Preprocess,
     pictures: &[&Picture],
+    views: Views,
     pool: &Pool,
 ) -> Vec<Result<Vec<f32>, ImageError>> {
-    let (group, size) = (trunk.group(), preprocess.values());
+    let (group, size, each) = (trunk.group(), preprocess.values(), views.each);
     let groups = pool.map(pictures.len().div_ceil(group), |g| {
         let part = &pictures[g * group..pictures.len().min((g + 1) * group)];
-        let images: Vec<_> = part.iter().map(|picture| picture.decode()).collect();
         let mut inputs = Vec::new();
-        for image in images.iter().flatten() {
-            let at = inputs.len();
-            inputs.resize(at + size, 0.0);
-            preprocess.apply(image, View::Center, &mut inputs[at..]);
-        }
+        let mut read = |picture: &&Picture| {
+            let bytes = picture.bytes()?;
+            let image = picture.decode_bytes(&bytes)?;
+            let hash = if each > 1 { Sha256::digest(&bytes).into() } else { [0; 32] };
+            for view in 0..each {
+                let at = inputs.len();
+                inputs.resize(at + size, 0.0);
+                preprocess.apply(&image, views.view(&hash, view), &mut inputs[at..]);
+            }
+            Ok(())
+        };
+        let images: Vec<Result<(), ImageError>> = part.iter().map(&mut read).collect();
         let len = trunk.output().len();
         let mut outputs = vec![0.0; inputs.len() / size * len];
         trunk.run_many(&inputs, &mut outputs);
-        let mut rows = outputs.chunks_exact(len);
-        let row =
-            |image: Result<RgbImage, ImageError>| image.map(|_| rows.next().unwrap_or_default().to_vec());
+        let mut rows = outputs.chunks_exact(len * each);
+        let row = |image: Result<(), ImageError>| image.map(|()| rows.next().unwrap_or_default().to_vec());
         images.into_iter().map(row).collect::<Vec<_>>()
     });
     groups.into_iter().flatten().collect()

@@ -468,3 +468,43 @@ fn classes_that_count_more_and_images_that_cannot_be_read_are_taken_into_account
     std::fs::write(place.path("home"), "x").unwrap();
     assert!(place.refusal(|_| {}).contains("HEADSTART_HOME names another folder"));
 }
+
+#[test]
+fn several_views_answer_with_their_mean_in_evaluation_as_in_prediction() {
+    let place = Place::new();
+    let options = place.options("m.safetensors");
+    place.tune(&options, 1).unwrap();
+    let (home, pool, stop) = (Home::at(place.path("home")), Pool::new(2), false.into());
+    let session = Session { home: &home, pool: &pool, progress: &headstart::Quiet, interrupt: &stop };
+    let open = |views| Classifier::open(options.output.to_str().unwrap(), &home).unwrap().with_views(views);
+    let (one, five) = (open(1).unwrap(), open(5).unwrap());
+    let loss = |c: &Classifier| evaluate(&session, c, &place.path("data")).unwrap().evaluation.loss;
+    assert_ne!(loss(&one), loss(&five));
+    assert_eq!(loss(&five), loss(&five));
+    let picture = headstart::data::Picture::from_file("bee", place.path("data/val/bees/3.png"));
+    let answer = |classifier: &Classifier| {
+        let mut found = Vec::new();
+        let each = &mut |answer: Result<headstart::Prediction, _>| {
+            found = answer.unwrap().top;
+            true
+        };
+        classifier.predict(&session, std::slice::from_ref(&picture), 3, each).unwrap();
+        found
+    };
+    let probability = |classifier: &Classifier, label: &str| {
+        answer(classifier).into_iter().find(|r| r.label == label).unwrap().probability
+    };
+    assert_ne!(answer(&one), answer(&five));
+    // The mean of the views, computed from their features.
+    let features = five.features(&session, &[&picture], "").unwrap();
+    assert_eq!(features.values.dims()[0], 5);
+    let logits = five.head.logits(&pool, &features.values).unwrap();
+    let mean: f64 = (0..5)
+        .map(|view| {
+            let exps: Vec<f64> = logits.row(view).iter().map(|&z| f64::from(z).exp()).collect();
+            exps[1] / exps.iter().sum::<f64>() / 5.0
+        })
+        .sum();
+    assert!((probability(&five, "bees") - mean).abs() < 1e-5);
+    assert!(open(0).unwrap_err().to_string().starts_with("--tta is 0") && open(65).is_err());
+}
