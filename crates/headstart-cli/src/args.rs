@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Train(Box<Train>),
     /// Train on more of the network than its classifier, from a model of `train` or a backbone.
     Finetune(Box<Finetune>),
+    /// Say whether fine-tuning a model is likely to pay, and what it would cost on this machine.
+    Advise(Advise),
     /// Measure a classifier on labelled images.
     Eval(Eval),
     /// Say what is in images.
@@ -166,6 +168,16 @@ pub(crate) struct Threads {
     /// Threads that work at once; 0 for all cores. Results do not depend on it.
     #[arg(long = "threads", value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) count: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Advise {
+    /// A model file.
+    pub(crate) model: PathBuf,
+    /// The labelled images it was trained on.
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 #[derive(Debug, ClapArgs)]

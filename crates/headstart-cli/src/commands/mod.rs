@@ -1,5 +1,6 @@
 //! The commands: each reads its arguments, asks the library, and prints.
 
+mod advise;
 mod bench;
 mod cache;
 mod embed;
@@ -25,6 +26,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
     match command {
         Command::Train(args) => train::run(*args, printer),
         Command::Finetune(args) => finetune::run(*args, printer),
+        Command::Advise(args) => advise::run(&args, printer),
         Command::Eval(args) => eval::run(&args, printer),
         Command::Predict(args) => predict::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),

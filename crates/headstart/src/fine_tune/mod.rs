@@ -12,6 +12,7 @@
 //! The same options, data and starting model give the same bytes: for any number of threads, with and without the cache,
 //! interrupted and resumed or not. A time budget is the exception: it plans by the clock.
 
+mod advise;
 mod boundary;
 mod checkpoint;
 mod fit;
@@ -26,6 +27,7 @@ mod schedule;
 mod step;
 mod unfreeze;
 
+pub use advise::{Advice, Depth, Verdict, advise};
 pub use history::Line;
 pub use options::{CacheUse, Start, TuneOptions};
 pub use prepare::TunePlan;
@@ -74,6 +76,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
     begin(session, options)?;
     let mut prepared = Prepared::new(session, options, opened)?;
     let mut params = std::mem::take(&mut prepared.params);
+    // The tail is fed from its own cut: what was read of the features is not needed again.
+    prepared.values = Default::default();
     let unfrozen = &prepared.opened.unfrozen;
     let graph = &prepared.opened.graph;
     let before = Receipt::of(graph, &params, &unfrozen.freeze);
@@ -197,8 +201,8 @@ fn first(fit: &Fit, identity: Identity, params: &Params, started: Instant) -> Re
         recipe.lr = range::find(fit, &mut phase, params, &recipe)?;
     }
     if let Some(budget) = fit.options.time_budget {
-        let step = range::seconds_a_step(fit, &mut phase, params, &recipe)?;
-        let epoch = step * fit.steps() as f64 + evaluating;
+        let cost = range::measure(fit, &mut phase, params, &recipe, recipe.batch_size)?;
+        let epoch = (cost.rows + cost.step) * fit.steps() as f64 + evaluating;
         let left = budget - started.elapsed().as_secs_f64();
         let epochs = (left / epoch) as usize;
         if epochs == 0 {

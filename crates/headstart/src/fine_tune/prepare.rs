@@ -119,6 +119,8 @@ pub(crate) struct Prepared {
     pub(crate) params: Params,
     pub(crate) train: Photos,
     pub(crate) val: Photos,
+    /// The features of both before the classifier, `[images, d]`.
+    pub(crate) values: [Tensor; 2],
     /// What an image of each class counts, where they do not count the same.
     pub(crate) class_weights: Option<Vec<f64>>,
     /// How the head was trained and the data parted.
@@ -147,8 +149,8 @@ impl Prepared {
             let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
             extract(session, &opened.backbone, &pictures, 1, 0, what)
         };
-        let train = of(&opened.parts.train, "training features")?;
-        let val = of(&opened.parts.val, "validation features")?;
+        let mut train = of(&opened.parts.train, "training features")?;
+        let mut val = of(&opened.parts.val, "validation features")?;
         let skipped = train.skipped.iter().chain(&val.skipped).map(SkippedFile::from);
         opened.parts.skipped.extend(skipped);
         strict(options.strict, &opened.parts.skipped)?;
@@ -202,6 +204,7 @@ impl Prepared {
             data: [train_hash, both],
             features: (train.computed + val.computed, train.cached + val.cached),
             seconds: (train.seconds + val.seconds, fitting.elapsed().as_secs_f64()),
+            values: [std::mem::take(&mut train.values), std::mem::take(&mut val.values)],
             train: photos(&opened.parts.train, train, train_labels),
             val: photos(&opened.parts.val, val, val_labels),
             opened,

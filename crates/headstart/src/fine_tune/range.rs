@@ -51,27 +51,42 @@ pub(crate) fn find(fit: &Fit, phase: &mut Phase, params: &Params, recipe: &TuneR
     Ok(lr)
 }
 
-/// Seconds that a step takes here, measured on copies: the median of three, after one that is not counted.
-pub(crate) fn seconds_a_step(
+/// What a batch costs here, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    /// To have its activations at the cut.
+    pub(crate) rows: f64,
+    /// To learn from them.
+    pub(crate) step: f64,
+}
+
+/// The cost of a batch of `images`, measured on copies: the medians of three, after one that is not counted.
+pub(crate) fn measure(
     fit: &Fit,
     phase: &mut Phase,
     params: &Params,
     recipe: &TuneRecipe,
-) -> Result<f64, Error> {
+    images: usize,
+) -> Result<Cost, Error> {
     let mut optimizer = optimizer(recipe)?;
     let mut params = params.clone();
     let stepper = Stepper { recipe, class_weights: fit.class_weights, pool: fit.session.pool };
     let mut rng = Rng::named(fit.options.seed, "timing");
-    let images: Vec<usize> = (0..fit.train.labels.len().min(recipe.batch_size)).collect();
-    let mut times = Vec::new();
+    let images: Vec<usize> = (0..fit.train.labels.len().min(images)).collect();
+    let (mut rows, mut steps) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         fit.session.check()?;
         let started = Instant::now();
-        let (rows, targets) = fit.batch(phase, 1, &images)?;
-        stepper.step(&phase.tail, &mut params, &mut optimizer, (rows, &targets), 0.0, &mut rng)?;
-        times.push(started.elapsed().as_secs_f64());
+        let (x, targets) = fit.batch(phase, 1, &images)?;
+        rows.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        stepper.step(&phase.tail, &mut params, &mut optimizer, (x, &targets), 0.0, &mut rng)?;
+        steps.push(started.elapsed().as_secs_f64());
     }
-    times.remove(0);
-    times.sort_by(f64::total_cmp);
-    Ok(times[1])
+    let median = |mut times: Vec<f64>| {
+        times.remove(0);
+        times.sort_by(f64::total_cmp);
+        times[1]
+    };
+    Ok(Cost { rows: median(rows), step: median(steps) })
 }
