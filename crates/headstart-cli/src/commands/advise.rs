@@ -39,7 +39,7 @@ fn words(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Likely => "is likely to pay",
         Verdict::Maybe => "may pay",
-        _ => "is unlikely to pay",
+        Verdict::Unlikely => "is unlikely to pay",
     }
 }
 

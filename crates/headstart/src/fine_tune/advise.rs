@@ -83,7 +83,7 @@ pub fn advise(session: &Session, model: &Path, data: &Path, all: bool) -> Result
         let part =
             |part: &str| prepared.params.get(&format!("{classifier}.{part}")).cloned().unwrap_or_default();
         let logits = LinearHead::new(part("weight"), part("bias"))?.logits(session.pool, features)?;
-        Ok(correct(&logits, labels)? as f64 / labels.len().max(1) as f64)
+        Ok(correct(&logits, labels) as f64 / labels.len().max(1) as f64)
     };
     let [train, val] = &prepared.values;
     let train_accuracy = accuracy(train, &prepared.train.labels)?;

@@ -41,7 +41,7 @@ pub(crate) fn find(fit: &Fit, phase: &mut Phase, params: &Params, recipe: &TuneR
         if mean < lowest.0 {
             lowest = (mean, lr);
         }
-        if !(mean <= BREAK * lowest.0) {
+        if mean.is_nan() || mean > BREAK * lowest.0 {
             break;
         }
     }
