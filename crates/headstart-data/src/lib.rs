@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! path | Dataset::open            -> classes, train / val / test: Vec<Item>, skipped      names only
-//!      | Item.picture.decode()    -> RgbImage                                             in the caller's worker
+//!      | Preprocess::decode       -> RgbImage                                             in the caller's worker
 //!      | Preprocess::apply(View)  -> [crop, crop, 3] f32, NHWC
 //! ```
 //!
@@ -27,4 +27,4 @@ pub use error::DataError;
 pub use image::{ImageError, RgbImage};
 pub use picture::{Item, Picture};
 pub use skipped::{SkipReason, Skipped};
-pub use transform::{Interpolation, Preprocess, Strength, View};
+pub use transform::{Decode, Interpolation, Preprocess, Strength, View};

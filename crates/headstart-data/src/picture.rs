@@ -105,8 +105,17 @@ impl Picture {
     ///
     /// Those of [`image::decode`].
     pub fn decode_bytes(&self, bytes: &[u8]) -> Result<RgbImage, ImageError> {
+        self.decode_with(bytes, image::decode)
+    }
+
+    /// As [`Picture::decode_bytes`], with `decoder` for an encoded image.
+    pub(crate) fn decode_with(
+        &self,
+        bytes: &[u8],
+        decoder: impl FnOnce(&[u8]) -> Result<RgbImage, ImageError>,
+    ) -> Result<RgbImage, ImageError> {
         if !matches!(self.source, Source::Planes { .. }) {
-            return image::decode(bytes);
+            return decoder(bytes);
         }
         if bytes.len() != PLANES {
             return Err(ImageError::Truncated { format: "CIFAR" });

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart_data::{ImageError, Interpolation, Preprocess, RgbImage, View, image};
+use headstart_data::{Decode, ImageError, Interpolation, Picture, Preprocess, RgbImage, View, image};
 
 fn fixtures(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder)
@@ -90,7 +90,8 @@ fn preprocessing_equals_torchvision() {
         ("portrait", "jpeg_exif_6.jpg", 20, 19, Bicubic),
     ] {
         let image = image::decode(&std::fs::read(fixtures("decode").join(source)).unwrap()).unwrap();
-        let preprocess = Preprocess { resize, crop, interpolation, mean: [0.0; 3], std: [1.0; 3] };
+        let (mean, std) = ([0.0; 3], [1.0; 3]);
+        let preprocess = Preprocess { resize, crop, interpolation, mean, std, decode: Decode::Exact };
         let found = preprocess.pixels(&image, View::Center);
         let expected = read_rgb(&fixtures("transform").join(format!("{name}.rgb")));
         assert_eq!(agreement(&found, &expected), (1.0, 0), "{name}");
@@ -106,6 +107,7 @@ fn normalised_values_are_torchs_to_the_bit() {
         interpolation: Interpolation::Bilinear,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
+        decode: Decode::Exact,
     };
     let mut found = vec![0.0; preprocess.values()];
     preprocess.apply(&image, View::Center, &mut found);
@@ -113,4 +115,45 @@ fn normalised_values_are_torchs_to_the_bit() {
     let expected: Vec<f32> =
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn scaled_decoding_is_pillows_draft() {
+    for source in
+        ["jpeg_420", "jpeg_422", "jpeg_444", "jpeg_gray", "jpeg_cmyk", "jpeg_progressive", "jpeg_exif_6"]
+    {
+        let bytes = std::fs::read(fixtures("decode").join(format!("{source}.jpg"))).unwrap();
+        for part in [2, 4, 8] {
+            let name = format!("{source}_{part}");
+            // 29 pixels are the shorter side of each.
+            let found = image::decode_scaled(&bytes, 29 / part).unwrap();
+            assert_eq!(agreement(&found, &read_rgb(&fixtures("scaled").join(name + ".rgb"))), (1.0, 0));
+        }
+        assert_eq!(image::decode_scaled(&bytes, 15).unwrap(), image::decode(&bytes).unwrap(), "{source}");
+    }
+}
+
+#[test]
+fn scaled_preprocessing_leaves_twice_the_size_it_resizes_to() {
+    let file = fixtures("decode").join("jpeg_420.jpg");
+    let picture = Picture::from_file("photo", file);
+    let bytes = picture.bytes().unwrap();
+    for (resize, decode, width, height) in [
+        (7, Decode::Exact, 37, 29),
+        (8, Decode::Scaled, 37, 29),
+        (7, Decode::Scaled, 19, 15),
+        (3, Decode::Scaled, 10, 8),
+        (1, Decode::Scaled, 5, 4),
+    ] {
+        let preprocess = Preprocess {
+            resize,
+            crop: resize,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            decode,
+        };
+        let image = preprocess.decode(&picture, &bytes).unwrap();
+        assert_eq!((image.width, image.height), (width, height), "{resize} {decode:?}");
+    }
 }

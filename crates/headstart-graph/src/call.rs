@@ -1,11 +1,14 @@
 //! One kernel call of a compiled network: a step with its weights in the order of the instruction set's kernels.
 
 use crate::compile::{Kernel, Source, Step};
+use crate::format::Format;
+use crate::kernels::{Average, Convert, CopyRows, Data, MaxPooling, Run, ScaleRows};
 use headstart_kernels::{
-    Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, epilogue,
-    global_avg_pool, max_pool,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, Pool, Scales, Winograd2,
+    Winograd4, bf16,
 };
 use serde::Serialize;
+use std::marker::PhantomData;
 
 /// One kernel call as a row of a table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,79 +27,23 @@ pub struct CompiledLayer {
 
 #[derive(Debug)]
 pub(crate) struct Call {
-    kernel: Packed,
+    kernel: Box<dyn Run>,
     pub(crate) input: Source,
     pub(crate) residual: Option<Source>,
     activation: Option<Activation>,
-    /// Values of the output for one image.
-    pub(crate) len: usize,
+    /// Words of the output for one image.
+    pub(crate) words: usize,
     layer: CompiledLayer,
-}
-
-#[derive(Debug)]
-enum Packed {
-    Conv(PackedConv),
-    Winograd(PackedWinograd),
-    Depthwise(PackedDepthwise),
-    Expand(PackedExpand),
-    Scale { scale: Vec<f32>, bias: Vec<f32> },
-    Copy { bias: Vec<f32> },
-    MaxPool(Conv),
-    GlobalAvgPool,
 }
 
 impl Call {
     pub(crate) fn of(step: Step, isa: Isa) -> Call {
-        let size = |conv: &Conv| format!("{}x{}/{}", conv.kernel[0], conv.kernel[1], conv.stride[0]);
-        let macs = |conv: &Conv, a_value: usize| {
-            (a_value as u64).saturating_mul(conv.output.iter().product::<usize>() as u64)
-        };
-        let (bias, values) = (step.bias, step.kernel.values());
-        let (kernel, name, macs) = match step.kernel {
-            Kernel::Dense { conv, weights } if PackedWinograd::suits(isa, &conv) => {
-                let packed = Packed::Winograd(PackedWinograd::new(isa, conv, &weights, &bias));
-                (packed, "winograd 3x3/1 f32".to_owned(), macs(&conv, conv.patch()))
-            }
-            Kernel::Dense { conv, weights } => {
-                let packed = Packed::Conv(PackedConv::new(isa, conv, &weights, &bias));
-                (packed, format!("direct {} f32", size(&conv)), macs(&conv, conv.patch()))
-            }
-            Kernel::Depthwise { conv, weights } => {
-                let packed = Packed::Depthwise(PackedDepthwise::new(isa, conv, weights, bias));
-                (
-                    packed,
-                    format!("depthwise {} f32", size(&conv)),
-                    macs(&conv, conv.kernel[0] * conv.kernel[1]),
-                )
-            }
-            Kernel::Expand { point, point_weights, bias: before, activation, conv, weights } => {
-                let expand = PackedConv::new(isa, point, &point_weights, &before);
-                let depthwise = PackedDepthwise::new(isa, conv, weights, bias);
-                let rows = conv.input[0] as u64;
-                let macs = macs(&point, point.patch()).saturating_mul(rows)
-                    + macs(&conv, conv.kernel[0] * conv.kernel[1]);
-                let packed = Packed::Expand(PackedExpand::new(expand, activation, depthwise));
-                (packed, format!("expand 1x1 + depthwise {} f32", size(&conv)), macs)
-            }
-            Kernel::Linear { weights } => (
-                Packed::Conv(PackedConv::linear(isa, &weights, &bias)),
-                "linear f32".to_owned(),
-                weights.len() as u64,
-            ),
-            Kernel::Scale { scale } => (Packed::Scale { scale, bias }, "scale f32".to_owned(), 0),
-            Kernel::MaxPool { pool } => (Packed::MaxPool(pool), format!("max pool {}", size(&pool)), 0),
-            Kernel::GlobalAvgPool => (Packed::GlobalAvgPool, "global average".to_owned(), 0),
-            Kernel::Copy => (Packed::Copy { bias }, "copy".to_owned(), 0),
-        };
-        let layer = CompiledLayer {
-            nodes: step.nodes.join("+"),
-            kernel: name,
-            output: step.shape.dims().to_vec(),
-            bytes: 4 * values,
-            macs,
-        };
+        let (words, shape) = (step.words(), step.shape.dims().to_vec());
         let (input, residual, activation) = (step.input, step.residual, step.activation);
-        Call { kernel, input, residual, activation, len: step.shape.len(), layer }
+        let nodes = step.nodes.join("+");
+        let (kernel, name, macs) = packed(step, isa);
+        let layer = CompiledLayer { nodes, kernel: name, output: shape, bytes: kernel.bytes(), macs };
+        Call { kernel, input, residual, activation, words, layer }
     }
 
     pub(crate) fn layer(&self) -> CompiledLayer {
@@ -105,78 +52,171 @@ impl Call {
 
     /// Whether the step is faster over several images at once.
     pub(crate) fn wants_company(step: &Step, isa: Isa) -> bool {
-        match &step.kernel {
-            Kernel::Dense { conv, .. } => {
-                PackedWinograd::suits(isa, conv) && PackedWinograd::wants_company(conv)
+        match (&step.kernel, step.reads) {
+            (Kernel::Dense { conv, .. }, Format::F32) => {
+                Winograd4::suits(isa, conv) && Winograd4::wants_company(conv)
             }
-            Kernel::Depthwise { .. }
-            | Kernel::Expand { .. }
-            | Kernel::Linear { .. }
-            | Kernel::Scale { .. }
-            | Kernel::MaxPool { .. }
-            | Kernel::GlobalAvgPool
-            | Kernel::Copy => false,
+            (Kernel::Dense { conv, .. }, Format::Bf16) => {
+                takes_winograd2(step, isa, conv) && Winograd2::wants_company(conv)
+            }
+            _ => false,
         }
     }
 
-    /// Values of scratch for `n` images.
+    /// Words of scratch for `n` images.
     pub(crate) fn scratch(&self, n: usize) -> usize {
-        match &self.kernel {
-            Packed::Conv(conv) => conv.scratch(),
-            Packed::Winograd(conv) => conv.scratch(n),
-            Packed::Depthwise(conv) => conv.scratch(),
-            Packed::Expand(both) => both.scratch(),
-            Packed::Scale { .. } | Packed::Copy { .. } | Packed::MaxPool(_) | Packed::GlobalAvgPool => 0,
-        }
+        self.kernel.scratch(n)
     }
 
-    /// `n` images, `x`, `residual` and `out` one after the other.
-    pub(crate) fn run(
-        &self,
-        pool: &Pool,
-        n: usize,
-        x: &[f32],
-        residual: Option<&[f32]>,
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) {
-        if let Packed::Winograd(conv) = &self.kernel {
-            return conv.run(pool, x, residual, self.activation, scratch, out);
-        }
-        let one = x.len() / n.max(1);
-        for (i, out) in out.chunks_exact_mut(self.len).enumerate() {
-            let residual = residual.map(|r| &r[i * self.len..(i + 1) * self.len]);
-            self.run_one(pool, &x[i * one..(i + 1) * one], residual, scratch, out);
-        }
+    /// Runs over images one after the other.
+    pub(crate) fn run(&self, pool: &Pool, data: Data) {
+        self.kernel.run(pool, self.activation, data);
     }
+}
 
-    fn run_one(
-        &self,
-        pool: &Pool,
-        x: &[f32],
-        residual: Option<&[f32]>,
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) {
-        match &self.kernel {
-            Packed::Winograd(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
-            Packed::Conv(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
-            Packed::Expand(both) => both.run(pool, x, residual, self.activation, scratch, out),
-            Packed::Depthwise(conv) => conv.run(pool, x, residual, self.activation, scratch, out),
-            Packed::Scale { scale, bias } => {
-                for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
-                    for ((o, &v), &s) in out.iter_mut().zip(x).zip(scale) {
-                        *o = v * s;
-                    }
+fn takes_winograd2(step: &Step, isa: Isa, conv: &Conv) -> bool {
+    step.writes == Format::Bf16 && Winograd2::suits(isa, conv)
+}
+
+/// The kernel of a step, its name, and its multiply-accumulates for one image.
+fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
+    let size = |conv: &Conv| format!("{}x{}/{}", conv.kernel[0], conv.kernel[1], conv.stride[0]);
+    let macs = |conv: &Conv, a_value: usize| {
+        (a_value as u64).saturating_mul(conv.output.iter().product::<usize>() as u64)
+    };
+    let taps = |conv: &Conv| conv.kernel[0] * conv.kernel[1];
+    let winograd2 = matches!(&step.kernel, Kernel::Dense { conv, .. } if takes_winograd2(&step, isa, conv));
+    let (reads, writes, bias, scales) = (step.reads, step.writes, step.bias, step.scales);
+    let inputs = reads.precision();
+    match step.kernel {
+        Kernel::Dense { conv, weights } => {
+            let macs = macs(&conv, conv.patch());
+            if reads == Format::F32 && Winograd4::suits(isa, &conv) {
+                let kernel = Winograd4::new(isa, conv, &weights, &bias);
+                return (Box::new(kernel), "winograd 4x4 f32".to_owned(), macs);
+            }
+            if reads == Format::Bf16 && winograd2 {
+                let kernel = Winograd2::new(isa, conv, &weights, &bias);
+                return (Box::new(kernel), "winograd 2x2 bf16".to_owned(), macs);
+            }
+            let name = format!("direct {} {inputs}", size(&conv));
+            (dense(isa, conv, &weights, &bias, (reads, writes), &scales), name, macs)
+        }
+        Kernel::Linear { weights } => {
+            let rows = (step.shape.len() / bias.len().max(1)).max(1);
+            let (inner, outer) = (weights.len() / bias.len().max(1), bias.len());
+            let (kernel, stride, pad) = ([1, 1], [1, 1], [0, 0]);
+            let conv = Conv { input: [1, rows, inner], output: [1, rows, outer], kernel, stride, pad };
+            let macs = macs(&conv, inner);
+            (dense(isa, conv, &weights, &bias, (reads, writes), &scales), format!("linear {inputs}"), macs)
+        }
+        Kernel::Depthwise { conv, weights } => {
+            let kernel: Box<dyn Run> = match reads {
+                Format::F32 => Box::new(PackedDepthwise::<f32>::stored(isa, conv, &weights, &bias, &scales)),
+                Format::Bf16 => {
+                    Box::new(PackedDepthwise::<bf16>::stored(isa, conv, &weights, &bias, &scales))
                 }
-                epilogue(out, bias, residual, self.activation);
-            }
-            Packed::Copy { bias } => {
-                out.copy_from_slice(x);
-                epilogue(out, bias, residual, self.activation);
-            }
-            Packed::MaxPool(pool) => max_pool(pool, x, out),
-            Packed::GlobalAvgPool => global_avg_pool(x, out),
+                Format::Bytes(_) => {
+                    Box::new(PackedDepthwise::<u8>::stored(isa, conv, &weights, &bias, &scales))
+                }
+            };
+            (kernel, format!("depthwise {} {inputs}", size(&conv)), macs(&conv, taps(&conv)))
         }
+        Kernel::Expand { point, point_weights, bias: before, activation, between, conv, weights, .. } => {
+            let name = format!("expand 1x1 + depthwise {} {inputs}", size(&conv));
+            let point_macs = macs(&point, point.patch()).saturating_mul(conv.input[0] as u64);
+            let both = Both {
+                isa,
+                point: (point, &point_weights, &before),
+                activation,
+                conv: (conv, &weights, &bias),
+                first: Scales { input: scales.input, output: between.scale(), ..Scales::ONE },
+                second: Scales { input: between.scale(), ..scales },
+            };
+            let kernel = match reads {
+                Format::F32 => both.expand::<f32>(),
+                Format::Bf16 => both.expand::<bf16>(),
+                Format::Bytes(_) => both.expand::<u8>(),
+            };
+            (kernel, name, point_macs + macs(&conv, taps(&conv)))
+        }
+        Kernel::Scale { scale } => (Box::new(ScaleRows { scale, bias }), "scale f32".to_owned(), 0),
+        Kernel::Copy => (Box::new(CopyRows { bias }), "copy".to_owned(), 0),
+        Kernel::MaxPool { pool } => {
+            let kernel: Box<dyn Run> = match reads {
+                Format::F32 => Box::new(MaxPooling::<f32> { pool, of: PhantomData }),
+                Format::Bf16 => Box::new(MaxPooling::<bf16> { pool, of: PhantomData }),
+                Format::Bytes(_) => Box::new(MaxPooling::<u8> { pool, of: PhantomData }),
+            };
+            (kernel, format!("max pool {} {inputs}", size(&pool)), 0)
+        }
+        Kernel::GlobalAvgPool { inputs: len } => {
+            let (inputs, channels, scale) = (len, step.shape.len(), scales.input);
+            let kernel: Box<dyn Run> = match reads {
+                Format::F32 => Box::new(Average::<f32> { inputs, channels, scale, of: PhantomData }),
+                Format::Bf16 => Box::new(Average::<bf16> { inputs, channels, scale, of: PhantomData }),
+                Format::Bytes(_) => Box::new(Average::<u8> { inputs, channels, scale, of: PhantomData }),
+            };
+            (kernel, "global average".to_owned(), 0)
+        }
+        Kernel::Convert => {
+            fn from<I: Element>(isa: Isa, len: usize, scales: Scales, writes: Format) -> Box<dyn Run> {
+                match writes {
+                    Format::F32 => Box::new(Convert::<I, f32> { isa, len, scales, of: PhantomData }),
+                    Format::Bf16 => Box::new(Convert::<I, bf16> { isa, len, scales, of: PhantomData }),
+                    Format::Bytes(_) => Box::new(Convert::<I, u8> { isa, len, scales, of: PhantomData }),
+                }
+            }
+            let len = step.shape.len();
+            let kernel = match reads {
+                Format::F32 => from::<f32>(isa, len, scales, writes),
+                Format::Bf16 => from::<bf16>(isa, len, scales, writes),
+                Format::Bytes(_) => from::<u8>(isa, len, scales, writes),
+            };
+            (kernel, format!("{inputs} to {}", writes.precision()), 0)
+        }
+    }
+}
+
+fn dense(
+    isa: Isa,
+    conv: Conv,
+    weights: &[f32],
+    bias: &[f32],
+    formats: (Format, Format),
+    scales: &Scales,
+) -> Box<dyn Run> {
+    match formats {
+        (Format::F32, _) => Box::new(PackedConv::<f32>::stored(isa, conv, weights, bias, scales)),
+        (Format::Bf16, Format::F32) => {
+            Box::new(PackedConv::<bf16, f32>::stored(isa, conv, weights, bias, scales))
+        }
+        (Format::Bf16, Format::Bf16) => {
+            Box::new(PackedConv::<bf16>::stored(isa, conv, weights, bias, scales))
+        }
+        (Format::Bf16, Format::Bytes(_)) => {
+            Box::new(PackedConv::<bf16, u8>::stored(isa, conv, weights, bias, scales))
+        }
+        (Format::Bytes(_), _) => Box::new(PackedConv::<u8>::stored(isa, conv, weights, bias, scales)),
+    }
+}
+
+/// A pointwise convolution and the depthwise one that reads it: sizes, weights and bias of each.
+struct Both<'a> {
+    isa: Isa,
+    point: (Conv, &'a [f32], &'a [f32]),
+    activation: Option<Activation>,
+    conv: (Conv, &'a [f32], &'a [f32]),
+    first: Scales,
+    second: Scales,
+}
+
+impl Both<'_> {
+    fn expand<E: Element>(&self) -> Box<dyn Run> {
+        let ((point, weights, bias), isa) = (self.point, self.isa);
+        let point = PackedConv::<E>::stored(isa, point, weights, bias, &self.first);
+        let (conv, weights, bias) = self.conv;
+        let depthwise = PackedDepthwise::<E>::stored(isa, conv, weights, bias, &self.second);
+        Box::new(PackedExpand::new(point, self.activation, depthwise))
     }
 }

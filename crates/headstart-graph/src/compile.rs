@@ -3,13 +3,14 @@
 //!
 //! Folding is computed in f64 and rounded once.
 
+use crate::format::Format;
 use crate::ops::norm::NormParams;
 use crate::{Graph, GraphError, NodeId, Op, Params};
-use headstart_kernels::{Activation, Conv, PackedExpand};
+use headstart_kernels::{Activation, Conv, PackedExpand, Scales};
 use headstart_tensor::Shape;
 
 /// Where a step reads: the trunk's input, or the output of an earlier step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     Input,
     Step(usize),
@@ -32,6 +33,9 @@ pub(crate) enum Kernel {
         point_weights: Vec<f32>,
         bias: Vec<f32>,
         activation: Option<Activation>,
+        /// The node in between, and how its values are stored.
+        node: String,
+        between: Format,
         conv: Conv,
         weights: Vec<f32>,
     },
@@ -46,8 +50,13 @@ pub(crate) enum Kernel {
     MaxPool {
         pool: Conv,
     },
-    GlobalAvgPool,
+    /// The mean over the pixels of `inputs` values.
+    GlobalAvgPool {
+        inputs: usize,
+    },
     Copy,
+    /// From what it reads to what it writes.
+    Convert,
 }
 
 /// One kernel call and its epilogue.
@@ -63,29 +72,44 @@ pub(crate) struct Step {
     pub(crate) nodes: Vec<String>,
     /// The output's shape for one image.
     pub(crate) shape: Shape,
+    /// What the input is stored as.
+    pub(crate) reads: Format,
+    /// What the output and the residual are stored as.
+    pub(crate) writes: Format,
+    pub(crate) scales: Scales,
 }
 
-impl Kernel {
-    /// Number of weights.
-    pub(crate) fn values(&self) -> usize {
-        match self {
-            Kernel::Dense { weights, .. }
-            | Kernel::Depthwise { weights, .. }
-            | Kernel::Linear { weights } => weights.len(),
-            Kernel::Expand { point_weights, weights, .. } => point_weights.len() + weights.len(),
-            Kernel::Scale { scale } => scale.len(),
-            Kernel::MaxPool { .. } | Kernel::GlobalAvgPool | Kernel::Copy => 0,
+impl Step {
+    /// An f32 step without an epilogue, of no nodes so far.
+    pub(crate) fn new(kernel: Kernel, input: Source) -> Step {
+        Step {
+            kernel,
+            input,
+            bias: Vec::new(),
+            residual: None,
+            activation: None,
+            nodes: Vec::new(),
+            shape: Shape::from([]),
+            reads: Format::F32,
+            writes: Format::F32,
+            scales: Scales::ONE,
         }
+    }
+
+    /// 32-bit words of the output for one image.
+    pub(crate) fn words(&self) -> usize {
+        self.writes.words(self.shape.len())
     }
 }
 
-/// The steps of a graph, and where its output is.
-pub(crate) fn compile(graph: &Graph, params: &Params) -> Result<(Vec<Step>, Source), GraphError> {
+/// The steps of a graph, and where its output is. Without `fuse`, the output of every convolution, its norm and its
+/// activation is that of a step.
+pub(crate) fn compile(graph: &Graph, params: &Params, fuse: bool) -> Result<(Vec<Step>, Source), GraphError> {
     params.check(graph)?;
     let nodes = graph.nodes();
     let mut uses = vec![0usize; nodes.len()];
     nodes.iter().flat_map(|n| &n.inputs).for_each(|i| uses[i.index()] += 1);
-    let mut compiler = Compiler { steps: Vec::new(), place: vec![Source::Input; nodes.len()], uses };
+    let mut compiler = Compiler { steps: Vec::new(), place: vec![Source::Input; nodes.len()], uses, fuse };
     for (i, node) in nodes.iter().enumerate().skip(1) {
         let place = compiler.add(graph, params, NodeId(i))?;
         compiler.place[i] = place;
@@ -102,6 +126,7 @@ struct Compiler {
     steps: Vec<Step>,
     place: Vec<Source>,
     uses: Vec<usize>,
+    fuse: bool,
 }
 
 impl Compiler {
@@ -117,7 +142,7 @@ impl Compiler {
                 let conv = op.sizes(shape_in, &node.shape);
                 let weights = op.pack(data("weight")?);
                 let bias = if op.bias { data("bias")?.to_vec() } else { vec![0.0; channels] };
-                if op.is_depthwise() && self.expands(x, &conv) {
+                if op.is_depthwise() && self.fuse && self.expands(x, &conv) {
                     return Ok(self.join(conv, weights, bias, &node.shape));
                 }
                 let kernel = if op.is_depthwise() {
@@ -175,15 +200,17 @@ impl Compiler {
                 let pool = op.sizes(shape_in, &node.shape);
                 self.push(Kernel::MaxPool { pool }, x, Vec::new(), &node.shape);
             }
-            Op::GlobalAvgPool => self.push(Kernel::GlobalAvgPool, x, Vec::new(), &node.shape),
+            Op::GlobalAvgPool => {
+                let inputs = shape_in.len();
+                self.push(Kernel::GlobalAvgPool { inputs }, x, Vec::new(), &node.shape);
+            }
         }
         Ok(Source::Step(self.steps.len() - 1))
     }
 
     fn push(&mut self, kernel: Kernel, x: NodeId, bias: Vec<f32>, shape: &Shape) {
         let input = self.place[x.index()];
-        let (nodes, shape) = (Vec::new(), shape.clone());
-        self.steps.push(Step { kernel, input, bias, residual: None, activation: None, nodes, shape });
+        self.steps.push(Step { bias, shape: shape.clone(), ..Step::new(kernel, input) });
     }
 
     fn last(&mut self) -> &mut Step {
@@ -216,10 +243,13 @@ impl Compiler {
         let activation = step.activation.take();
         shape.clone_into(&mut step.shape);
         let kernel = std::mem::replace(&mut step.kernel, Kernel::Copy);
+        let node = step.nodes.last().cloned().unwrap_or_default();
         if let Kernel::Dense { conv: point, weights: point_weights } = kernel {
             let row = |[_, w, c]: [usize; 3]| [1, w, c];
             let point = Conv { input: row(point.input), output: row(point.output), ..point };
-            step.kernel = Kernel::Expand { point, point_weights, bias: before, activation, conv, weights };
+            let (bias, between) = (before, Format::F32);
+            step.kernel =
+                Kernel::Expand { point, point_weights, bias, activation, node, between, conv, weights };
         }
         Source::Step(self.steps.len() - 1)
     }

@@ -77,6 +77,12 @@ pub enum GraphError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// The calibration knows no range for a node.
+    #[error("the calibration has no range for node `{node}`: calibrate this very network")]
+    NotCalibrated {
+        /// The node.
+        node: String,
+    },
     /// A name is neither a stage nor a layer nor a parameter.
     #[error("`{name}` names no stage, layer or parameter of this network{}", did_you_mean(nearest))]
     UnknownName {

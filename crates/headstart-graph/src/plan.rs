@@ -20,9 +20,9 @@ pub(crate) enum Slot {
 pub(crate) struct Plan {
     /// Where each step writes.
     pub(crate) slots: Vec<Slot>,
-    /// Values of the single buffers.
+    /// Words of the single buffers.
     pub(crate) singles: Vec<usize>,
-    /// Values an image of the group buffers.
+    /// Words an image of the group buffers.
     pub(crate) groups: Vec<usize>,
     /// The first step that runs over a group.
     pub(crate) grouped_from: usize,
@@ -47,8 +47,8 @@ impl Plan {
             // A value is free again only for the step after its last reader: no kernel works in place.
             let until = last_use[i] + 1;
             match until > grouped_from {
-                true => Slot::Group(groups.take(i, until, step.shape.len())),
-                false => Slot::Single(singles.take(i, until, step.shape.len())),
+                true => Slot::Group(groups.take(i, until, step.words())),
+                false => Slot::Single(singles.take(i, until, step.words())),
             }
         });
         let slots = slots.collect();
@@ -63,7 +63,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    /// A buffer for `len` values from step `now` to before step `until`: of the free ones that which has to grow
+    /// A buffer for `len` words from step `now` to before step `until`: of the free ones that which has to grow
     /// least, else that which is cut least.
     fn take(&mut self, now: usize, until: usize, len: usize) -> usize {
         let fits = |s: &usize| (len.saturating_sub(self.sizes[*s]), self.sizes[*s]);

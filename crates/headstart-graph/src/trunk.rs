@@ -5,7 +5,10 @@
 //! the thread count.
 
 use crate::call::{Call, CompiledLayer};
-use crate::compile::{Source, compile};
+use crate::compile::{Source, Step, compile};
+use crate::format::{Calibration, Precision};
+use crate::kernels::Data;
+use crate::lower::lower;
 use crate::ops::batch_shape;
 use crate::plan::{Plan, Slot};
 use crate::{Graph, GraphError, Params};
@@ -18,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Images that are run at once where kernels gain from it: enough for Winograd's weights, read once a group.
 const GROUP: usize = 8;
 
-/// The most values that a thread's buffers may take (2 GiB in f32).
+/// The most words that a thread's buffers may take (2 GiB).
 const MAX_MEMORY: usize = 1 << 29;
 
 /// A compiled network (usually the frozen prefix of one). Immutable and shared between threads.
@@ -26,7 +29,10 @@ const MAX_MEMORY: usize = 1 << 29;
 pub struct Trunk {
     input: Shape,
     output: Shape,
+    precision: Precision,
     calls: Vec<Call>,
+    /// The node of each call's output.
+    outputs: Vec<String>,
     plan: Plan,
     /// Images that [`Trunk::run_many`] takes at once.
     group: usize,
@@ -53,16 +59,75 @@ impl Workspace {
 }
 
 impl Trunk {
-    /// Compiles `graph` with its parameters, for the instructions of this process ([`Isa::current`]).
+    /// Compiles `graph` with its parameters in f32, for the instructions of this process ([`Isa::current`]).
     ///
     /// # Errors
     /// Where a parameter is missing or misshapen.
     pub fn compile(graph: &Graph, params: &Params) -> Result<Trunk, GraphError> {
-        let (steps, result) = compile(graph, params)?;
+        Trunk::compile_in(Precision::F32, graph, params, &Calibration::default())
+    }
+
+    /// As [`Trunk::compile`], in any precision. Only int8 looks at the calibration.
+    ///
+    /// # Errors
+    /// As [`Trunk::compile`], and for int8 where the calibration is of another network.
+    pub fn compile_in(
+        precision: Precision,
+        graph: &Graph,
+        params: &Params,
+        calibration: &Calibration,
+    ) -> Result<Trunk, GraphError> {
+        let steps = compile(graph, params, true)?;
+        let input = (graph.nodes()[0].name.as_str(), graph.input());
+        let (steps, result) = lower(steps, input, precision, calibration)?;
+        Trunk::of(graph, steps, result, precision)
+    }
+
+    /// The range of values at every node over `images` `[n, ..input]`: of each image's least and largest the mean, so
+    /// that one odd image does not coarsen the steps of all others.
+    ///
+    /// # Errors
+    /// As [`Trunk::run`] and [`Trunk::compile`]; without images, every range is empty.
+    pub fn calibrate(
+        graph: &Graph,
+        params: &Params,
+        pool: &Pool,
+        images: &Tensor,
+    ) -> Result<Calibration, GraphError> {
+        let (steps, result) = compile(graph, params, false)?;
+        let trunk = Trunk::of(graph, steps, result, Precision::F32)?;
+        trunk.expect(images)?;
+        let (one, size) = (trunk.input.len(), trunk.output.len());
+        let n = images.data().len() / one.max(1);
+        let extremes = |values: &[f32]| {
+            values.iter().fold((0.0f32, 0.0f32), |(low, high), &v| (low.min(v), high.max(v)))
+        };
+        let ranges = pool.map(n, |i| {
+            let (image, mut out) = (&images.data()[i * one..(i + 1) * one], vec![0.0; size]);
+            let mut ranges = vec![extremes(image)];
+            trunk.each_call(&Pool::single(), image, &mut out, |_, _, values| ranges.push(extremes(values)));
+            ranges
+        });
+        let nodes = std::iter::once(&graph.nodes()[0].name).chain(&trunk.outputs);
+        let mean = |of: &dyn Fn((f32, f32)) -> f32, at: usize| {
+            let sum: f64 = ranges.iter().map(|image| f64::from(of(image[at]))).sum();
+            (sum / n.max(1) as f64) as f32
+        };
+        let range = |at: usize| (mean(&|r| r.0, at), mean(&|r| r.1, at));
+        Ok(Calibration { ranges: nodes.enumerate().map(|(at, node)| (node.clone(), range(at))).collect() })
+    }
+
+    fn of(
+        graph: &Graph,
+        steps: Vec<Step>,
+        result: Source,
+        precision: Precision,
+    ) -> Result<Trunk, GraphError> {
         let isa = Isa::current();
         let grouped_from =
             steps.iter().position(|step| Call::wants_company(step, isa)).unwrap_or(steps.len());
         let plan = Plan::of(&steps, result, grouped_from);
+        let outputs = steps.iter().map(|s| s.nodes.last().cloned().unwrap_or_default()).collect();
         let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, isa)).collect();
         let group = if grouped_from < calls.len() { GROUP } else { 1 };
         let scratch =
@@ -76,13 +141,20 @@ impl Trunk {
         Ok(Trunk {
             input: graph.input().clone(),
             output: graph.output().clone(),
+            precision,
             calls,
+            outputs,
             plan,
             group,
             scratch,
             result,
             spare: Mutex::new(Vec::new()),
         })
+    }
+
+    /// The precision it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// How many images a thread should run at once; more than one where kernels share weights between images.
@@ -111,15 +183,12 @@ impl Trunk {
     /// # Errors
     /// Where the batch has another shape.
     pub fn run(&self, pool: &Pool, images: &Tensor) -> Result<Tensor, GraphError> {
-        let n = images.dims().first().copied().unwrap_or(0);
-        if *images.shape() != batch_shape(n, &self.input) {
-            return Err(GraphError::Input { expected: self.input.clone(), found: images.shape().clone() });
-        }
+        let n = self.expect(images)?;
         let mut out = Tensor::zeros(batch_shape(n, &self.output));
         let (one, size) = (self.input.len(), self.output.len());
         if n < pool.threads() {
             for (image, out) in images.data().chunks(one).zip(out.data_mut().chunks_mut(size)) {
-                self.each_call(pool, image, out, |_, _| {});
+                self.each_call(pool, image, out, |_, _, _| {});
             }
         } else {
             let group = self.group.min(n.div_ceil(pool.threads())).max(1);
@@ -131,6 +200,15 @@ impl Trunk {
         Ok(out)
     }
 
+    /// How many images a batch of them holds.
+    fn expect(&self, images: &Tensor) -> Result<usize, GraphError> {
+        let n = images.dims().first().copied().unwrap_or(0);
+        match *images.shape() == batch_shape(n, &self.input) {
+            true => Ok(n),
+            false => Err(GraphError::Input { expected: self.input.clone(), found: images.shape().clone() }),
+        }
+    }
+
     /// Runs whole images one after the other, `[n, ..input]` to `[n, ..output]`, on the calling thread,
     /// [`Trunk::group`] at once.
     ///
@@ -140,7 +218,7 @@ impl Trunk {
         let (one, size) = (self.input.len(), self.output.len());
         assert_eq!(images.len() * size, out.len() * one, "an output for every image");
         for (images, out) in images.chunks(self.group * one).zip(out.chunks_mut(self.group * size)) {
-            self.each_call(&Pool::single(), images, out, |_, _| {});
+            self.each_call(&Pool::single(), images, out, |_, _, _| {});
         }
     }
 
@@ -149,11 +227,18 @@ impl Trunk {
     /// # Panics
     /// As [`Trunk::run_many`], and for more than [`Trunk::group`] images.
     pub fn run_timed(&self, images: &[f32], out: &mut [f32], times: &mut [Duration]) {
-        self.each_call(&Pool::single(), images, out, |i, time| times[i] += time);
+        self.each_call(&Pool::single(), images, out, |i, time, _| times[i] += time);
     }
 
-    /// Runs a group: the first calls image by image, the others over all of them.
-    fn each_call(&self, pool: &Pool, images: &[f32], out: &mut [f32], mut told: impl FnMut(usize, Duration)) {
+    /// Runs a group: the first calls image by image, the others over all of them. Tells each call's number, time, and
+    /// the words it wrote.
+    fn each_call(
+        &self,
+        pool: &Pool,
+        images: &[f32],
+        out: &mut [f32],
+        mut told: impl FnMut(usize, Duration, &[f32]),
+    ) {
         let one = self.input.len();
         let n = images.len() / one;
         assert!(n <= self.group && images.len() == n * one, "whole images, at most a group");
@@ -175,7 +260,7 @@ impl Trunk {
 
     /// The output of step `s` for some images of the group.
     fn value<'a>(&self, workspace: &'a Workspace, s: usize, images: Range<usize>) -> &'a [f32] {
-        let len = self.calls[s].len;
+        let len = self.calls[s].words;
         match self.plan.slots[s] {
             Slot::Single(slot) => &workspace.singles[slot][..len],
             Slot::Group(slot) => &workspace.groups[slot][images.start * len..images.end * len],
@@ -189,7 +274,7 @@ impl Trunk {
         inputs: &[f32],
         i: usize,
         images: Range<usize>,
-        told: &mut impl FnMut(usize, Duration),
+        told: &mut impl FnMut(usize, Duration, &[f32]),
     ) {
         let started = Instant::now();
         let (call, slot, one) = (&self.calls[i], self.plan.slots[i], self.input.len());
@@ -200,13 +285,14 @@ impl Trunk {
             Source::Step(s) => self.value(workspace, s, images.clone()),
         };
         let out = match slot {
-            Slot::Single(_) => &mut buffer[..call.len],
-            Slot::Group(_) => &mut buffer[images.start * call.len..images.end * call.len],
+            Slot::Single(_) => &mut buffer[..call.words],
+            Slot::Group(_) => &mut buffer[images.start * call.words..images.end * call.words],
         };
-        call.run(pool, images.len(), at(call.input), call.residual.map(at), &mut scratch, out);
+        let (x, residual, scratch_of) = (at(call.input), call.residual.map(at), &mut scratch);
+        call.run(pool, Data { images: images.len(), x, residual, scratch: scratch_of, out: &mut *out });
+        told(i, started.elapsed(), out);
         *workspace.buffer(slot) = buffer;
         workspace.scratch = scratch;
-        told(i, started.elapsed());
     }
 
     fn lend(&self) -> Workspace {
@@ -224,9 +310,10 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Trunk::compile`].
-    pub fn compiled(&self) -> Result<Vec<CompiledLayer>, GraphError> {
+    pub fn compiled(&self, precision: Precision) -> Result<Vec<CompiledLayer>, GraphError> {
         let params = self.params().into_iter().map(|p| (p.name, Tensor::zeros(p.shape))).collect();
-        Ok(Trunk::compile(self, &params)?.layers())
+        let ranges = self.nodes().iter().map(|n| (n.name.clone(), (0.0, 1.0))).collect();
+        Ok(Trunk::compile_in(precision, self, &params, &Calibration { ranges })?.layers())
     }
 }
 
@@ -287,6 +374,42 @@ mod tests {
     }
 
     #[test]
+    fn lower_precisions_stay_close_at_every_node() {
+        let graph = odd_network();
+        let params: Params = graph
+            .params()
+            .into_iter()
+            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
+            .collect();
+        let (x, pool) = (input(3, 9, 7, 3, 1), Pool::new(2));
+        for i in 0..graph.nodes().len() {
+            let prefix = graph.prefix(crate::NodeId(i)).unwrap();
+            let expected = Trunk::compile(&prefix, &params).unwrap().run(&pool, &x).unwrap();
+            let calibration = Trunk::calibrate(&prefix, &params, &pool, &x).unwrap();
+            assert_eq!(calibration, Trunk::calibrate(&prefix, &params, &Pool::single(), &x).unwrap());
+            for (precision, most) in [(Precision::F32, 0.0), (Precision::Bf16, 1e-2), (Precision::Int8, 0.1)]
+            {
+                let trunk = Trunk::compile_in(precision, &prefix, &params, &calibration).unwrap();
+                let found = trunk.run(&pool, &x).unwrap();
+                let apart = relative_l2(found.data(), expected.data());
+                assert!(apart <= most, "{} in {precision}: {apart}", graph.nodes()[i].name);
+                assert_eq!(found, trunk.run(&Pool::new(5), &x).unwrap(), "the same bytes with five threads");
+            }
+        }
+    }
+
+    #[test]
+    fn a_calibration_of_another_network_is_refused() {
+        let graph = odd_network().prefix(crate::NodeId(3)).unwrap();
+        let params: Params = graph.params().into_iter().map(|p| (p.name, Tensor::zeros(p.shape))).collect();
+        let error = Trunk::compile_in(Precision::Int8, &graph, &params, &Calibration::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the calibration has no range for node `bn0`: calibrate this very network"
+        );
+    }
+
+    #[test]
     fn fusing_leaves_one_step_a_kernel() {
         let graph = odd_network();
         let params: Params = graph
@@ -296,7 +419,7 @@ mod tests {
             .collect();
         // bn0, conv1+bn1+relu1, bn1b, twice, conv2, shortcut+bn2+add, relu2 (add is read twice),
         // add2+relu3 (copy), max, relu4, pool, fc: 12 of 17 nodes.
-        assert_eq!(compile(&graph, &params).unwrap().0.len(), 12);
+        assert_eq!(compile(&graph, &params, true).unwrap().0.len(), 12);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Conv {
     }
 
     /// Panics where the slices are not `n` images, their residuals and their outputs: the caller's shapes are wrong.
-    pub(crate) fn expect_sizes(&self, n: usize, image: &[f32], residual: Option<&[f32]>, out: &[f32]) {
+    pub(crate) fn expect_sizes<I, O>(&self, n: usize, image: &[I], residual: Option<&[O]>, out: &[O]) {
         let (inputs, outputs): (usize, usize) = (self.input.iter().product(), self.output.iter().product());
         assert_eq!(image.len(), n * inputs, "the image of a convolution");
         assert!(

@@ -1,7 +1,7 @@
 //! What networks there are, and what published weights for them.
 
 use crate::{ModelsError, efficientnet, mobilenet, resnet};
-use headstart_data::{Interpolation, Preprocess};
+use headstart_data::{Decode, Interpolation, Preprocess};
 use headstart_graph::{Graph, GraphError, nearest};
 
 /// The network that is compiled into the binary and used where none is named.
@@ -119,6 +119,7 @@ const fn torchvision(
             interpolation: Interpolation::Bilinear,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            decode: Decode::Exact,
         },
         classes: 1000,
     }
@@ -140,7 +141,14 @@ const fn lite(
         sha256,
         licence: "Apache-2.0",
         top1,
-        input: Preprocess { resize, crop, interpolation, mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] },
+        input: Preprocess {
+            resize,
+            crop,
+            interpolation,
+            mean: [127.0 / 255.0; 3],
+            std: [128.0 / 255.0; 3],
+            decode: Decode::Exact,
+        },
         classes: 1000,
     }
 }

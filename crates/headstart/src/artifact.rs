@@ -9,7 +9,7 @@ use crate::fine_tune::FineTuned;
 use crate::head::LinearHead;
 use crate::{Backbone, Error, TrainOptions};
 use headstart_data::Preprocess;
-use headstart_graph::{Freeze, Graph, Params, Trunk};
+use headstart_graph::{Calibration, Freeze, Graph, Params, Precision, Trunk};
 use headstart_models::{Home, KeyMap, Pretrained, fingerprint, load, sha256_hex};
 use headstart_tensor::{Rng, Tensor};
 use headstart_weights::{DType, StateDict, StoredTensor, write_safetensors};
@@ -50,6 +50,12 @@ pub struct Manifest {
     pub graph: Graph,
     /// The head's layer.
     pub classifier: String,
+    /// Precision of the trunk that the head was fitted to.
+    #[serde(default)]
+    pub precision: Precision,
+    /// The ranges of an int8 trunk.
+    #[serde(default)]
+    pub calibration: Calibration,
     /// SHA-256 of the trunk's weights.
     pub trunk_sha256: String,
     /// SHA-256 of all weights.
@@ -228,7 +234,7 @@ impl Artifact {
         }
         let mut take = |part: &str| params.remove(&format!("{}.{part}", m.classifier)).unwrap_or_default();
         let head = LinearHead::new(take("weight"), take("bias"))?;
-        let backbone = Backbone::new(
+        let mut backbone = Backbone::new(
             m.graph.clone(),
             m.classifier.clone(),
             params,
@@ -237,6 +243,9 @@ impl Artifact {
         )?;
         if backbone.fingerprint != m.trunk_sha256 || backbone.dim() != head.weight.row_len() {
             return Err(bad("its trunk is not the one its manifest names: copy the file again".to_owned()));
+        }
+        if m.precision != Precision::F32 {
+            backbone.compile_in(m.precision, m.calibration.clone())?;
         }
         let model = Artifact { manifest: m, backbone, head };
         model.check_golden(dict, path)?;

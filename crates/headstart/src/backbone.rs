@@ -2,7 +2,7 @@
 
 use crate::{CachePrecision, Error};
 use headstart_data::Preprocess;
-use headstart_graph::{Freeze, Graph, GraphError, Params, Trunk};
+use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
 use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use headstart_tensor::{Shape, Tensor};
@@ -22,6 +22,8 @@ pub struct Backbone {
     pub name: String,
     /// SHA-256 of the trunk's weights.
     pub fingerprint: String,
+    /// The ranges that an int8 trunk was compiled with; else empty.
+    pub calibration: Calibration,
     trunk: Trunk,
     trunk_graph: Graph,
 }
@@ -59,7 +61,28 @@ impl Backbone {
         let trunk_graph = graph.split(&Freeze::everything().unfreeze(&graph, &classifier)?)?.trunk;
         let trunk = Trunk::compile(&trunk_graph, &params)?;
         let fingerprint = fingerprint(&trunk_graph, &params);
-        Ok(Backbone { graph, classifier, params, preprocess, name, fingerprint, trunk, trunk_graph })
+        let calibration = Calibration::default();
+        Ok(Backbone {
+            graph,
+            classifier,
+            params,
+            preprocess,
+            name,
+            fingerprint,
+            calibration,
+            trunk,
+            trunk_graph,
+        })
+    }
+
+    /// Compiles the trunk again, in another precision. Only int8 looks at the calibration, and keeps it.
+    ///
+    /// # Errors
+    /// Where the calibration is of another network.
+    pub fn compile_in(&mut self, precision: Precision, calibration: Calibration) -> Result<(), Error> {
+        self.trunk = Trunk::compile_in(precision, &self.trunk_graph, &self.params, &calibration)?;
+        self.calibration = if precision == Precision::Int8 { calibration } else { Calibration::default() };
+        Ok(())
     }
 
     /// Features of one image.
@@ -79,33 +102,38 @@ impl Backbone {
 
     /// Everything features depend on besides the image, as text: the name of their space in the cache.
     pub(crate) fn space(&self) -> String {
-        space(&self.trunk_graph, &self.fingerprint, &self.preprocess, CachePrecision::F32)
+        let precision = (self.trunk.precision(), &self.calibration);
+        space(&self.trunk_graph, &self.fingerprint, &self.preprocess, precision, CachePrecision::F32)
     }
 }
 
-/// Everything that the output of `trunk` depends on besides the image, where `fingerprint` is that of its weights.
+/// Everything that the kept output of `trunk` depends on besides the image, where `fingerprint` is that of its weights.
 pub(crate) fn space(
     trunk: &Graph,
     fingerprint: &str,
-    preprocess: &Preprocess,
-    precision: CachePrecision,
+    p: &Preprocess,
+    (precision, calibration): (Precision, &Calibration),
+    kept: CachePrecision,
 ) -> String {
-    let p = preprocess;
     let cut = trunk.nodes().last().map_or("", |n| n.name.as_str());
     let graph = serde_json::to_string(trunk).unwrap_or_default();
-    let precision = match precision {
-        CachePrecision::F32 => "f32",
-        CachePrecision::F16 => "f16",
+    let isa = Isa::current();
+    let products = if precision.is_native(isa) { "" } else { " of f32" };
+    let ranges = serde_json::to_string(calibration).unwrap_or_default();
+    let kept = match kept {
+        CachePrecision::F32 => "",
+        CachePrecision::F16 => ", kept in f16",
     };
     format!(
-        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}; isa {}",
+        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}{kept}, ranges {}; isa {isa}",
         env!("CARGO_PKG_VERSION"),
         sha256_hex(graph.as_bytes()),
+        p.decode,
         p.resize,
         p.interpolation,
         p.crop,
         p.mean,
         p.std,
-        Isa::current()
+        sha256_hex(ranges.as_bytes())
     )
 }

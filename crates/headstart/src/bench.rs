@@ -1,7 +1,7 @@
 //! How fast a trunk runs here, and what part of the machine's peak that is.
 
 use crate::{Error, Session};
-use headstart_graph::{CompiledLayer, Freeze, Params, Trunk};
+use headstart_graph::{CompiledLayer, Freeze, Params, Precision, Trunk};
 use headstart_kernels::{Isa, peak};
 use headstart_models::registry;
 use headstart_tensor::{Rng, Tensor};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub struct BenchOptions {
     /// `arch` or `arch.tag`. Its weights need not be here: values do not change the speed.
     pub backbone: String,
+    /// Precision of the trunk.
+    pub precision: Precision,
     /// Images a batch, 1 or more.
     pub batch: usize,
     /// Side of the square images; the network's own where not given.
@@ -29,7 +31,7 @@ pub struct BenchReport {
     /// `arch.tag`.
     pub backbone: String,
     /// Precision of the trunk.
-    pub precision: &'static str,
+    pub precision: Precision,
     /// Instruction set of the kernels.
     pub isa: String,
     /// Worker threads.
@@ -46,7 +48,7 @@ pub struct BenchReport {
     pub ms_per_batch: f64,
     /// Multiply-accumulates of one image, in 10^9.
     pub gmacs: f64,
-    /// What multiply-adds from registers reach on all threads, in 10^9 operations a second.
+    /// What products of this precision reach from registers on all threads, in 10^9 operations a second.
     pub peak_gflops: f64,
     /// The median batch's operations a second, by the peak.
     pub fraction_of_peak: f64,
@@ -100,9 +102,11 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
         let value = Tensor::from_fn(spec.shape.clone(), |_| value(&mut rng) as f32);
         params.insert(spec.name, value);
     }
-    let trunk = Trunk::compile(&graph, &params)?;
     let images = Tensor::from_fn([options.batch, size, size, 3], |_| rng.range(-2.0, 2.0) as f32);
-    let limit = peak(Isa::current(), session.pool);
+    let one = Tensor::new([1, size, size, 3], images.row(0).to_vec())?;
+    let calibration = Trunk::calibrate(&graph, &params, session.pool, &one)?;
+    let trunk = Trunk::compile_in(options.precision, &graph, &params, &calibration)?;
+    let limit = peak(Isa::current(), options.precision.dot(), session.pool);
     let flops = 2.0 * graph.macs() as f64;
 
     let mut times = Vec::new();
@@ -118,7 +122,7 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
     let median = times[times.len() / 2];
     Ok(BenchReport {
         backbone: cfg.name(),
-        precision: "f32",
+        precision: options.precision,
         isa: Isa::current().to_string(),
         threads: session.pool.threads(),
         batch: options.batch,

@@ -2,6 +2,7 @@
 
 use crate::{Backbone, Error, Session, SkippedFile, extract};
 use headstart_data::{DataError, Dataset, OpenOptions, Picture, open_unlabelled};
+use headstart_graph::Precision;
 use headstart_weights::replace_file;
 use serde::Serialize;
 use std::io::Write;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct EmbedReport {
     /// `arch.tag`.
     pub backbone: String,
+    /// Precision of the trunk.
+    pub precision: Precision,
     /// Rows of the array.
     pub n: usize,
     /// Columns of the array.
@@ -30,20 +33,22 @@ pub struct EmbedReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Writes the features of all images at `data` to `output`, and beside it a table of the rows. Data with labels
+/// Writes the features of all images at `data`, in `precision`, to `output`, and beside it a table of the rows. Data with labels
 /// gives them; a folder without class folders gives none.
 ///
 /// # Errors
 /// Where the data cannot be opened, nothing of it can be read, or the files cannot be written.
 pub fn embed(
     session: &Session,
-    backbone: &Backbone,
+    backbone: &mut Backbone,
+    precision: Precision,
     data: &Path,
     output: &Path,
 ) -> Result<EmbedReport, Error> {
     let rows = check(data, output)?;
     let (pictures, about, mut skipped) = collect(data)?;
     let pictures: Vec<&Picture> = pictures.iter().collect();
+    backbone.lower(session, precision, &pictures)?;
     let features = extract(session, backbone, &pictures, 1, 0, "features")?;
     if features.kept.is_empty() {
         return Err(Error::NothingReadable { what: data.display().to_string() });
@@ -66,6 +71,7 @@ pub fn embed(
     write.map_err(Error::io("write", &rows))?;
     Ok(EmbedReport {
         backbone: backbone.name.clone(),
+        precision,
         n: features.kept.len(),
         dim: backbone.dim(),
         output: output.to_owned(),

@@ -122,7 +122,7 @@ pub(crate) fn through(
         let mut inputs = Vec::new();
         let mut read = |picture: &&Picture| {
             let bytes = picture.bytes()?;
-            let image = picture.decode_bytes(&bytes)?;
+            let image = preprocess.decode(picture, &bytes)?;
             let hash = if each > 1 { Sha256::digest(&bytes).into() } else { [0; 32] };
             for view in 0..each {
                 let at = inputs.len();
@@ -335,7 +335,7 @@ impl Sweep<'_> {
             }
             let image = match &image {
                 Some(image) => image,
-                None => image.insert(Arc::new(picture.decode_bytes(&bytes)?)),
+                None => image.insert(Arc::new(self.preprocess.decode(picture, &bytes)?)),
             };
             fresh.push((i, view, Arc::clone(image)));
         }

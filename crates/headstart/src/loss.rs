@@ -189,8 +189,7 @@ mod tests {
         let targets = [SoftTarget::from(0), SoftTarget::from(2)];
         let (loss, gradient) = soft_cross_entropy(&z, &targets, 0.1, Some(&[2.0, 1.0, 0.5])).unwrap();
         assert!((loss - 1.998_106_7).abs() < 1e-6, "{loss}");
-        let expected =
-            [-0.677_643_2, 0.174_291_82, 0.503_351_4, -0.022_616_59, -0.011_843_395, 0.034_459_98];
+        let expected = [-0.677_643_2, 0.174_291_82, 0.503_351_4, -0.022_616_59, -0.011_843_395, 0.034_459_98];
         let apart = headstart_testing::relative_l2(gradient.data(), &expected);
         assert!(apart < 1e-6, "{gradient:?}");
 

@@ -1,6 +1,6 @@
 //! How a classifier is to be trained: plain data, checked before use and kept in the model file.
 
-use crate::{Artifact, ClassWeights, Error};
+use crate::{Artifact, ClassWeights, Error, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,8 @@ pub struct TrainOptions {
     pub backbone: String,
     /// A weight file for the backbone, instead of the one of this machine.
     pub weights: Option<PathBuf>,
+    /// Precision of the trunk.
+    pub precision: PrecisionChoice,
     /// Decides the split, the folds, the views and the order of batches.
     pub seed: u64,
     /// Views of each training image: its centre and `views - 1` random ones.
@@ -92,6 +94,7 @@ impl Default for TrainOptions {
             val_fraction: 0.2,
             backbone: headstart_models::DEFAULT_BACKBONE.to_owned(),
             weights: None,
+            precision: PrecisionChoice::default(),
             seed: 0,
             views: 1,
             class_weights: ClassWeighting::None,

@@ -6,6 +6,7 @@ use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LogisticRegression};
 use crate::metrics::{Evaluation, majority_accuracy};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
+use crate::precision::{self, PrecisionPart};
 use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
 use headstart_data::{Item, Picture};
 use headstart_models::{Pretrained, fingerprint};
@@ -25,6 +26,8 @@ pub struct TrainReport {
     pub val: ValPart,
     /// What answering the most frequent training class would give on the validation images.
     pub majority_accuracy: f64,
+    /// Precision of the trunk.
+    pub precision: PrecisionPart,
     /// Where the features came from.
     pub features: FeaturePart,
     /// How the head was fitted.
@@ -102,7 +105,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         None => Pretrained::open(&options.backbone, session.home)?,
         Some(file) => Pretrained::from_file(&options.backbone, file)?,
     };
-    let (backbone, _, _) = Backbone::of(pretrained)?;
+    let (mut backbone, _, _) = Backbone::of(pretrained)?;
     let source = Source {
         data: &options.data,
         val: options.val.as_deref(),
@@ -113,6 +116,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     strict(options.strict, &parts.skipped)?;
     let class_weights = options.class_weights.resolve(&parts.classes)?;
     let classes = parts.classes.len();
+    let precision =
+        precision::choose(session, &mut backbone, options.precision, &parts.train, classes, options.seed)?;
 
     let of = |items: &[Item], views, what| {
         let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
@@ -178,6 +183,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         backbone: backbone.name.clone(),
         graph: backbone.graph.with_classes(&backbone.classifier, classes)?,
         classifier: backbone.classifier.clone(),
+        precision: precision.chosen,
+        calibration: backbone.calibration.clone(),
         trunk_sha256: backbone.fingerprint.clone(),
         weights_sha256: String::new(),
         slim: options.slim,
@@ -204,6 +211,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         classes: parts.classes,
         train: TrainPart { n: train_labels.len() },
         val: val_part,
+        precision,
         features: FeaturePart {
             computed,
             cached: train.cached + val.cached,

@@ -8,7 +8,7 @@
 )]
 
 use headstart::artifact::{FIRST_VERSION, Recipe, VERSION, Validation};
-use headstart::data::{Interpolation, Preprocess};
+use headstart::data::{Decode, Interpolation, Preprocess};
 use headstart::fine_tune::{Augment, CacheUse, Line, Schedule, Start, plan};
 use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
 use headstart::head::LinearHead;
@@ -146,6 +146,7 @@ fn start() -> Artifact {
         interpolation: Interpolation::Bilinear,
         mean: [0.5; 3],
         std: [0.25; 3],
+        decode: Decode::Exact,
     };
     let weights_sha256 = fingerprint(&graph, &all);
     let backbone =
@@ -166,6 +167,8 @@ fn start() -> Artifact {
         backbone: "small.none".into(),
         graph,
         classifier: "fc".into(),
+        precision: Default::default(),
+        calibration: Default::default(),
         trunk_sha256: backbone.fingerprint.clone(),
         weights_sha256,
         slim: false,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use headstart::artifact::{FIRST_VERSION, Recipe, VERSION, Validation};
-use headstart::data::{Interpolation, Preprocess};
+use headstart::data::{Decode, Interpolation, Preprocess};
 use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
 use headstart::head::LinearHead;
 use headstart::models::{Home, fingerprint};
@@ -36,6 +36,7 @@ fn model() -> Artifact {
         interpolation: Interpolation::Bilinear,
         mean: [0.5; 3],
         std: [0.25; 3],
+        decode: Decode::Exact,
     };
     let weights_sha256 = fingerprint(&graph, &all);
     let backbone =
@@ -48,6 +49,8 @@ fn model() -> Artifact {
         backbone: "small.none".into(),
         graph,
         classifier: "fc".into(),
+        precision: Default::default(),
+        calibration: Default::default(),
         trunk_sha256: backbone.fingerprint.clone(),
         weights_sha256,
         slim: false,

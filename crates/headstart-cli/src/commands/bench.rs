@@ -11,6 +11,7 @@ pub(crate) fn run(args: &Bench, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let options = BenchOptions {
         backbone: args.backbone.clone(),
+        precision: args.precision.into(),
         batch: args.batch,
         size: args.size,
         seconds: args.seconds,
@@ -32,7 +33,7 @@ fn text(r: &BenchReport) -> String {
             ("computes", Align::Left),
             ("kernel", Align::Left),
             ("ms", Align::Right),
-            ("GFLOP/s", Align::Right),
+            ("Gop/s", Align::Right),
             ("of peak", Align::Right),
         ]);
         for l in &r.layers {
@@ -54,6 +55,6 @@ fn text(r: &BenchReport) -> String {
         r.images_per_second, r.ms_per_batch, r.batches
     );
     let share = percent(r.fraction_of_peak);
-    text += &format!("{share} of the peak of {:.0} GFLOP/s; {:.3} GMACs an image", r.peak_gflops, r.gmacs);
+    text += &format!("{share} of the peak of {:.0} Gop/s; {:.3} GMACs an image", r.peak_gflops, r.gmacs);
     text
 }

@@ -9,8 +9,14 @@ use headstart::{Classifier, embed};
 
 pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let classifier = Classifier::open(&args.backbone, &workplace.home)?;
-    let report = embed(&workplace.session(), &classifier.backbone, &args.data, &args.output)?;
+    let mut classifier = Classifier::open(&args.backbone, &workplace.home)?;
+    let report = embed(
+        &workplace.session(),
+        &mut classifier.backbone,
+        args.precision.into(),
+        &args.data,
+        &args.output,
+    )?;
     if printer.is_json() {
         printer.json(&report)?;
     } else {

@@ -29,7 +29,7 @@ struct Compiled<'a> {
 pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> {
     let (name, classifier, graph) = network(args)?;
     if args.compiled {
-        let layers = graph.compiled()?;
+        let layers = graph.compiled(args.precision.into())?;
         if printer.is_json() {
             printer.json(&Compiled { name: &name, isa: Isa::current().to_string(), layers: &layers })?;
         } else {

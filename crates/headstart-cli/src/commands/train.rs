@@ -6,6 +6,7 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::percent;
 use crate::workplace::Workplace;
+use headstart::graph::Precision;
 use headstart::{TrainOptions, TrainReport, train};
 
 /// Classes named in the report; of more there is only their number.
@@ -20,6 +21,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         val_fraction: args.val_fraction,
         backbone: args.backbone,
         weights: args.weights,
+        precision: args.precision.into(),
         seed: args.seed,
         views: args.views,
         class_weights: args.class_weights,
@@ -54,6 +56,9 @@ fn text(report: &TrainReport) -> String {
     line("backbone", report.backbone.clone());
     line("classes", format!("{}{names}", report.classes.len()));
     line("images", format!("{} for training, {} for validation", train.n, val.n));
+    if report.precision.chosen != Precision::F32 || !report.precision.why.starts_with("as told") {
+        line("precision", format!("{}: {}", report.precision.chosen, report.precision.why));
+    }
     let rate = match features.computed {
         0 => String::new(),
         _ => format!(", {:.1} images a second", features.images_per_second),

@@ -1,10 +1,10 @@
 //! JPEG, with libjpeg-turbo's arithmetic, so that pixels equal Pillow's bit for bit.
 //!
-//! The decoder's scalar kernels are used: they give the same bytes on every machine. It is strict: data that
-//! ends early is an error, never a half grey image.
+//! The decoder's arithmetic is integer, and its SIMD kernels give the bytes of its scalar ones: the same on every
+//! machine. It is strict: data that ends early is an error, never a half grey image.
 
 use ::image::metadata::Orientation;
-use libjpeg_turbo_rs::{ComponentInfo, DecodeLimits, Decoder, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{ComponentInfo, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use super::{ImageError, MAX_PIXELS, RgbImage, check_size, upright};
 
@@ -13,7 +13,9 @@ const MAX_MEMORY: u64 = MAX_PIXELS * 12;
 /// Scans of a progressive image: encoders write about ten.
 const MAX_SCANS: usize = 500;
 
-pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
+/// Decodes a JPEG file; where `shorter` is given, at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves that
+/// many pixels on the shorter side.
+pub(super) fn decode(bytes: &[u8], shorter: Option<usize>) -> Result<RgbImage, ImageError> {
     let limits =
         DecodeLimits { max_scans: MAX_SCANS, max_memory: Some(MAX_MEMORY), ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(describe)?;
@@ -36,6 +38,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     }
     let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    if let Some(shorter) = shorter {
+        let side = usize::from(decoder.header().width.min(decoder.header().height));
+        let part = [8, 4, 2].into_iter().find(|part| side / part >= shorter).unwrap_or(1);
+        decoder.set_scale(ScalingFactor::try_new(1, part as u32).map_err(describe)?);
+    }
     let image = decoder.decode_image().map_err(describe)?;
     let pixels = if cmyk { rgb_of_inverted_cmyk(&image.data) } else { image.data };
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);

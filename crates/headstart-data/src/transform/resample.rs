@@ -9,7 +9,14 @@ use crate::{Interpolation, RgbImage};
 /// Fractional bits of a weight: 32, less 8 for the sample and 2 for the overshoot of a cubic.
 const BITS: u32 = 22;
 
-/// A rectangle of a resized image.
+/// Rows that [`Taps::over_columns`] takes side by side, three samples of each.
+const ABREAST: usize = 5;
+/// Their samples in one column, and one that is unused: a power of two fills registers.
+const LANES: usize = 16;
+/// Samples of a row that [`Taps::over_rows`] sums at once.
+const SAMPLES: usize = 32;
+
+/// A rectangle of an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) left: usize,
@@ -18,22 +25,53 @@ pub(super) struct Window {
     pub(super) height: usize,
 }
 
-/// The rectangle `window` of `image` resized to `width` x `height`. The window lies inside that size.
+/// The rectangle `window` of the part `part` of `image`, where that part is resized to `width` x `height`, row by row
+/// from the top: `each` gets the pixels of a row and may use them up. The window lies inside that size, the part inside
+/// the image.
 pub(super) fn resize(
     image: &RgbImage,
+    part: Window,
     (width, height): (usize, usize),
     filter: Interpolation,
     window: Window,
-) -> RgbImage {
-    let rows = Taps::new(image.height, height, filter, window.top, window.height);
-    let (first, end) = rows.reach();
-    let columns = Taps::new(image.width, width, filter, window.left, window.width);
-    let stretched = columns.over_columns(image, first, end);
-    RgbImage {
-        width: window.width,
-        height: window.height,
-        pixels: rows.over_rows(&stretched, window.width, first),
+    each: impl FnMut(&mut [u8]),
+) {
+    let rows = Taps::new(part.height, height, filter, window.top, window.height);
+    let columns = Taps::new(part.width, width, filter, window.left, window.width);
+    pulp::Arch::new().dispatch(Passes { image, part, columns, rows, each });
+}
+
+/// Both passes. Their loops are plain integer arithmetic, compiled for each level of the processor: the bytes are the
+/// same on all.
+struct Passes<'a, F> {
+    image: &'a RgbImage,
+    part: Window,
+    columns: Taps,
+    rows: Taps,
+    each: F,
+}
+
+impl<F: FnMut(&mut [u8])> pulp::NullaryFnOnce for Passes<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Passes { image, part, columns, rows, each } = self;
+        let (first, end) = rows.reach();
+        let source = (first..end).map(|row| {
+            let start = ((part.top + row) * image.width + part.left) * 3;
+            &image.pixels[start..start + part.width * 3]
+        });
+        let stretched = columns.over_columns(source);
+        rows.over_rows(&stretched, first, columns.starts.len() * 3, each);
     }
+}
+
+/// Rows of 8-bit samples, red, green and blue in turn, each padded to a multiple of [`SAMPLES`].
+struct Stretched {
+    /// `[rows, stride]`.
+    samples: Vec<u8>,
+    stride: usize,
 }
 
 /// For each output position the first input position and the weights from there on.
@@ -88,6 +126,7 @@ impl Taps {
         (first, end.unwrap_or(0))
     }
 
+    #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.weights
             .chunks_exact(self.stride)
@@ -95,44 +134,60 @@ impl Taps {
             .map(|(weights, (&start, &count))| (start, &weights[..count]))
     }
 
-    /// Rows `first..end` of the image, each resized.
-    fn over_columns(&self, image: &RgbImage, first: usize, end: usize) -> Vec<u8> {
-        let row_len = image.width * 3;
-        let mut out = Vec::with_capacity((end - first) * self.starts.len() * 3);
-        for row in image.pixels[first * row_len..end * row_len].chunks_exact(row_len) {
-            let (row, _) = row.as_chunks::<3>();
-            for (start, weights) in self.iter() {
-                let mut sums = [1i32 << (BITS - 1); 3];
-                for (pixel, &weight) in row[start..].iter().zip(weights) {
-                    for c in 0..3 {
-                        sums[c] += i32::from(pixel[c]) * weight;
+    /// Each of `rows` resized, in [`Stretched`]'s layout.
+    ///
+    /// A few rows go side by side: their samples at one column fill a register, and share its weight.
+    #[inline(always)]
+    fn over_columns<'a>(&self, rows: impl ExactSizeIterator<Item = &'a [u8]>) -> Stretched {
+        let (first, end) = self.reach();
+        let width = self.starts.len() * 3;
+        let stride = width.next_multiple_of(SAMPLES);
+        let rows: Vec<&[u8]> = rows.map(|row| &row[first * 3..end * 3]).collect();
+        let mut samples = vec![0; rows.len() * stride];
+        let mut side_by_side = vec![[0u8; LANES]; end - first];
+        for (rows, out) in rows.chunks(ABREAST).zip(samples.chunks_mut(ABREAST * stride)) {
+            for (lane, row) in rows.iter().enumerate() {
+                for (lanes, pixel) in side_by_side.iter_mut().zip(row.as_chunks::<3>().0) {
+                    lanes[lane * 3..lane * 3 + 3].copy_from_slice(pixel);
+                }
+            }
+            for (x, (start, weights)) in self.iter().enumerate() {
+                let mut sums = [1i32 << (BITS - 1); LANES];
+                for (lanes, &weight) in side_by_side[start - first..].iter().zip(weights) {
+                    for (sum, &sample) in sums.iter_mut().zip(lanes) {
+                        *sum += i32::from(sample) * weight;
                     }
                 }
-                out.extend(sums.map(clip));
-            }
-        }
-        out
-    }
-
-    /// Columns of `rows` (rows of `width` pixels, the first of them being input row `first`), each resized.
-    fn over_rows(&self, rows: &[u8], width: usize, first: usize) -> Vec<u8> {
-        let row_len = width * 3;
-        let mut out = Vec::with_capacity(self.starts.len() * row_len);
-        let mut sums = vec![0i32; row_len];
-        for (start, weights) in self.iter() {
-            sums.fill(1 << (BITS - 1));
-            let rows = rows[(start - first) * row_len..].chunks_exact(row_len);
-            for (row, &weight) in rows.zip(weights) {
-                for (sum, &sample) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(sample) * weight;
+                let resized = sums.map(clip);
+                for (out, pixel) in out.chunks_exact_mut(stride).zip(resized.as_chunks::<3>().0) {
+                    out[x * 3..x * 3 + 3].copy_from_slice(pixel);
                 }
             }
-            out.extend(sums.iter().map(|&sum| clip(sum)));
         }
-        out
+        Stretched { samples, stride }
+    }
+
+    /// Columns of `rows`, the first of them being input row `first`, each resized: rows of `len` samples to `each`.
+    #[inline(always)]
+    fn over_rows(&self, rows: &Stretched, first: usize, len: usize, mut each: impl FnMut(&mut [u8])) {
+        let mut line = vec![0; rows.stride];
+        for (start, weights) in self.iter() {
+            let rows_from = &rows.samples[(start - first) * rows.stride..];
+            for (block, out) in line.as_chunks_mut::<SAMPLES>().0.iter_mut().enumerate() {
+                let mut sums = [1i32 << (BITS - 1); SAMPLES];
+                for (row, &weight) in rows_from.chunks_exact(rows.stride).zip(weights) {
+                    for (sum, &sample) in sums.iter_mut().zip(&row.as_chunks::<SAMPLES>().0[block]) {
+                        *sum += i32::from(sample) * weight;
+                    }
+                }
+                *out = sums.map(clip);
+            }
+            each(&mut line[..len]);
+        }
     }
 }
 
+#[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }

@@ -77,7 +77,9 @@ impl std::fmt::Display for MaxPool2d {
 /// `[n, h, w, c]` to `[n, c]`.
 pub(crate) fn global_avg_pool(pool: &Pool, x: &Tensor) -> Tensor {
     let channels = x.dims()[3];
-    each_image(pool, x.dims()[0], &Shape::from([channels]), |i, out| kernels::global_avg_pool(x.row(i), out))
+    each_image(pool, x.dims()[0], &Shape::from([channels]), |i, out| {
+        kernels::global_avg_pool(x.row(i), kernels::Scale::ONE, out)
+    })
 }
 
 /// The gradient of the mean: spread evenly over the pixels of `input`, `[h, w, c]`.

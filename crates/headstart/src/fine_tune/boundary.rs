@@ -7,7 +7,7 @@ use crate::backbone::space;
 use crate::features::{Sweep, Views, key};
 use crate::{CachePrecision, Error, FeatureCache, Session};
 use headstart_data::{Picture, Preprocess, View};
-use headstart_graph::{Graph, Params, Trunk};
+use headstart_graph::{Calibration, Graph, Params, Trunk};
 use headstart_models::{Home, fingerprint};
 use headstart_tensor::Tensor;
 use sha2::{Digest, Sha256};
@@ -82,7 +82,9 @@ impl Boundary {
                 .note(&format!("without the cache: all up to `{cut}` is computed in every epoch"));
             return Ok(boundary);
         }
-        let name = space(trunk, &fingerprint(trunk, params), setting.preprocess, setting.precision);
+        let weights = fingerprint(trunk, params);
+        let computed = (boundary.trunk.precision(), &Calibration::default());
+        let name = space(trunk, &weights, setting.preprocess, computed, setting.precision);
         let dim = boundary.trunk.output().len();
         let mut cache = FeatureCache::open(session.home, &name, dim, setting.precision, session.progress)?;
         let parts = [(setting.train, setting.views), (setting.val, Views { each: 1, ..setting.views })];
@@ -166,7 +168,8 @@ impl Boundary {
             let picture = &photos.pictures[image];
             let bytes = picture.bytes().map_err(|e| lost(picture, e.to_string()))?;
             same(picture, &photos.hashes[image], &Sha256::digest(&bytes).into())?;
-            let decoded = picture.decode_bytes(&bytes).map_err(|e| lost(picture, e.to_string()))?;
+            let decoded =
+                self.preprocess.decode(picture, &bytes).map_err(|e| lost(picture, e.to_string()))?;
             self.preprocess.apply(&decoded, view, input);
         }
         let mut rows = vec![0.0; some.len() * self.trunk.output().len()];

@@ -291,6 +291,8 @@ fn save(
         backbone: tuned.name.clone(),
         graph,
         classifier: backbone.classifier,
+        precision: tuned.trunk().precision(),
+        calibration: tuned.calibration.clone(),
         trunk_sha256: tuned.fingerprint.clone(),
         weights_sha256,
         slim: false,

@@ -11,7 +11,7 @@ use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::train::HeadPart;
 use crate::{Artifact, Backbone, ClassWeights, Error, Features, Session, SkippedFile, Solver, extract};
 use headstart_data::{Item, Picture};
-use headstart_graph::{Graph, ParamKind, Params};
+use headstart_graph::{Calibration, Graph, ParamKind, Params, Precision};
 use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use headstart_tensor::Tensor;
 use serde::Serialize;
@@ -62,7 +62,14 @@ impl Opened {
         let (backbone, given, classes) = match &options.start {
             Start::Backbone(name) => (Backbone::of(Pretrained::open(name, session.home)?)?.0, None, None),
             Start::Model(path) => {
-                let Artifact { manifest, backbone, head } = Artifact::load(path, session.home)?;
+                let Artifact { manifest, mut backbone, head } = Artifact::load(path, session.home)?;
+                let precision = backbone.trunk().precision();
+                if precision != Precision::F32 {
+                    session
+                        .progress
+                        .note(&format!("the model computes in {precision}; fine-tuning computes in f32"));
+                    backbone.compile_in(Precision::F32, Calibration::default())?;
+                }
                 (backbone, Some((head, manifest.recipe)), Some(manifest.labels))
             }
         };

@@ -1,0 +1,195 @@
+//! The kernels of `headstart-kernels` behind one call: a number of images, each a run of 32-bit words that hold stored
+//! elements.
+
+use headstart_kernels::{
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, Scale,
+    Scales, convert, epilogue, global_avg_pool, max_pool,
+};
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+/// What a call reads and writes, images one after the other.
+pub(crate) struct Data<'a> {
+    pub(crate) images: usize,
+    pub(crate) x: &'a [f32],
+    pub(crate) residual: Option<&'a [f32]>,
+    pub(crate) scratch: &'a mut [f32],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Data<'_> {
+    /// Calls `f` with the input, the residual and the output of each image, of so many elements, and the scratch.
+    fn each<I: Element, O: Element>(
+        self,
+        (inputs, outputs): (usize, usize),
+        mut f: impl FnMut(&[I], Option<&[O]>, &mut [f32], &mut [O]),
+    ) {
+        let words = |all: usize| (all / self.images.max(1)).max(1);
+        let (one, size) = (words(self.x.len()), words(self.out.len()));
+        for (i, out) in self.out.chunks_exact_mut(size).enumerate() {
+            let x = &self.x[i * one..(i + 1) * one];
+            let rest = self.residual.map(|r| &bytemuck::cast_slice(&r[i * size..(i + 1) * size])[..outputs]);
+            let out = &mut bytemuck::cast_slice_mut(out)[..outputs];
+            f(&bytemuck::cast_slice(x)[..inputs], rest, self.scratch, out);
+        }
+    }
+}
+
+/// A kernel with its weights.
+pub(crate) trait Run: Debug + Send + Sync {
+    /// Bytes of its weights.
+    fn bytes(&self) -> usize {
+        0
+    }
+    /// Words of scratch for `n` images.
+    fn scratch(&self, _n: usize) -> usize {
+        0
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data);
+}
+
+fn sizes(conv: &Conv) -> (usize, usize) {
+    (conv.input.iter().product(), conv.output.iter().product())
+}
+
+impl<I: Element, O: Element> Run for PackedConv<I, O> {
+    fn bytes(&self) -> usize {
+        PackedConv::bytes(self)
+    }
+    fn scratch(&self, _: usize) -> usize {
+        PackedConv::scratch(self).div_ceil(I::IN_WORD)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        data.each(sizes(self.conv()), |x, residual, scratch, out| {
+            self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        });
+    }
+}
+
+impl<E: Element> Run for PackedDepthwise<E> {
+    fn bytes(&self) -> usize {
+        PackedDepthwise::bytes(self)
+    }
+    fn scratch(&self, _: usize) -> usize {
+        PackedDepthwise::scratch(self).div_ceil(E::IN_WORD)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        data.each(sizes(self.conv()), |x, residual, scratch, out| {
+            self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        });
+    }
+}
+
+impl<E: Element> Run for PackedExpand<E> {
+    fn bytes(&self) -> usize {
+        PackedExpand::bytes(self)
+    }
+    fn scratch(&self, _: usize) -> usize {
+        PackedExpand::scratch(self).div_ceil(E::IN_WORD)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        data.each(self.sizes(), |x, residual, scratch, out| {
+            self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        });
+    }
+}
+
+impl<E: Element, const IN: usize, const OUT: usize> Run for PackedWinograd<E, IN, OUT> {
+    fn bytes(&self) -> usize {
+        PackedWinograd::bytes(self)
+    }
+    fn scratch(&self, n: usize) -> usize {
+        PackedWinograd::scratch(self, n)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        // Whole vectors of channels: an image's elements fill its words.
+        let residual = data.residual.map(bytemuck::cast_slice);
+        let (x, out) = (bytemuck::cast_slice(data.x), bytemuck::cast_slice_mut(data.out));
+        self.run(pool, x, residual, activation, data.scratch, out);
+    }
+}
+
+/// `x scale + bias`, channel by channel.
+#[derive(Debug)]
+pub(crate) struct ScaleRows {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+}
+
+impl Run for ScaleRows {
+    fn bytes(&self) -> usize {
+        4 * self.scale.len()
+    }
+    fn run(&self, _: &Pool, activation: Option<Activation>, data: Data) {
+        let len = data.x.len() / data.images.max(1);
+        data.each((len, len), |x: &[f32], residual, _, out| {
+            for (out, x) in out.chunks_exact_mut(self.scale.len()).zip(x.chunks_exact(self.scale.len())) {
+                for ((o, &v), &s) in out.iter_mut().zip(x).zip(&self.scale) {
+                    *o = v * s;
+                }
+            }
+            epilogue(out, &self.bias, residual, activation);
+        });
+    }
+}
+
+/// The epilogue alone.
+#[derive(Debug)]
+pub(crate) struct CopyRows {
+    pub(crate) bias: Vec<f32>,
+}
+
+impl Run for CopyRows {
+    fn run(&self, _: &Pool, activation: Option<Activation>, data: Data) {
+        let len = data.x.len() / data.images.max(1);
+        data.each((len, len), |x: &[f32], residual, _, out| {
+            out.copy_from_slice(x);
+            epilogue(out, &self.bias, residual, activation);
+        });
+    }
+}
+
+/// Max pooling of stored elements.
+#[derive(Debug)]
+pub(crate) struct MaxPooling<E> {
+    pub(crate) pool: Conv,
+    pub(crate) of: PhantomData<E>,
+}
+
+impl<E: Element> Run for MaxPooling<E> {
+    fn run(&self, _: &Pool, _: Option<Activation>, data: Data) {
+        data.each(sizes(&self.pool), |x: &[E], _, _, out| max_pool(&self.pool, x, out));
+    }
+}
+
+/// The mean over all pixels, f32.
+#[derive(Debug)]
+pub(crate) struct Average<E> {
+    pub(crate) inputs: usize,
+    pub(crate) channels: usize,
+    pub(crate) scale: Scale,
+    pub(crate) of: PhantomData<E>,
+}
+
+impl<E: Element> Run for Average<E> {
+    fn run(&self, _: &Pool, _: Option<Activation>, data: Data) {
+        data.each((self.inputs, self.channels), |x: &[E], _, _, out| global_avg_pool(x, self.scale, out));
+    }
+}
+
+/// From one kind of stored element to another.
+#[derive(Debug)]
+pub(crate) struct Convert<I, O> {
+    pub(crate) isa: Isa,
+    pub(crate) len: usize,
+    pub(crate) scales: Scales,
+    pub(crate) of: PhantomData<(I, O)>,
+}
+
+impl<I: Element, O: Element> Run for Convert<I, O> {
+    fn run(&self, _: &Pool, _: Option<Activation>, data: Data) {
+        data.each((self.len, self.len), |x: &[I], _, _, out: &mut [O]| {
+            convert(self.isa, x, out, &self.scales)
+        });
+    }
+}

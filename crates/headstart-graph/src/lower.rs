@@ -1,0 +1,141 @@
+//! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
+//!
+//! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
+//! again. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot.
+
+use crate::GraphError;
+use crate::compile::{Kernel, Source, Step};
+use crate::format::{Calibration, Format, Precision};
+use headstart_kernels::{Scale, Scales};
+use headstart_tensor::Shape;
+use std::collections::BTreeMap;
+
+/// The steps in `precision`, and where the output, f32 again, is. `input` is the input's node and shape.
+pub(crate) fn lower(
+    (steps, result): (Vec<Step>, Source),
+    input: (&str, &Shape),
+    precision: Precision,
+    calibration: &Calibration,
+) -> Result<(Vec<Step>, Source), GraphError> {
+    if precision == Precision::F32 {
+        return Ok((steps, result));
+    }
+    let mut lowering = Lowering {
+        input,
+        precision,
+        calibration,
+        steps: Vec::new(),
+        place: Vec::new(),
+        converted: BTreeMap::new(),
+    };
+    for step in steps {
+        lowering.add(step)?;
+    }
+    let result = lowering.now(result);
+    let result = lowering.stored(result, Precision::F32)?;
+    Ok((lowering.steps, result))
+}
+
+struct Lowering<'a> {
+    input: (&'a str, &'a Shape),
+    precision: Precision,
+    calibration: &'a Calibration,
+    steps: Vec<Step>,
+    /// Where each f32 step went.
+    place: Vec<Source>,
+    converted: BTreeMap<(Source, Precision), Source>,
+}
+
+impl Lowering<'_> {
+    fn add(&mut self, mut step: Step) -> Result<(), GraphError> {
+        let input = self.now(step.input);
+        let (reads, writes) = match &mut step.kernel {
+            Kernel::Dense { .. } => {
+                let entry = input == Source::Input && self.precision == Precision::Int8;
+                (if entry { Precision::Bf16 } else { self.precision }, self.precision)
+            }
+            Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. } => {
+                (self.precision, self.precision)
+            }
+            Kernel::GlobalAvgPool { .. } => (self.precision, Precision::F32),
+            // One row is no work.
+            Kernel::Linear { .. } if step.shape.rank() > 1 => (Precision::Bf16, Precision::F32),
+            Kernel::Linear { .. } | Kernel::Scale { .. } | Kernel::Copy | Kernel::Convert => {
+                (Precision::F32, Precision::F32)
+            }
+        };
+        step.input = self.stored(input, reads)?;
+        step.reads = self.format(step.input);
+        let name = step.nodes.last().map_or("", String::as_str);
+        step.writes = match &step.kernel {
+            Kernel::MaxPool { .. } => step.reads,
+            _ => self.format_of(name, writes)?,
+        };
+        if let Kernel::Expand { node, between, .. } = &mut step.kernel {
+            *between = self.format_of(node, writes)?;
+        }
+        if let Some(residual) = step.residual {
+            let residual = self.now(residual);
+            let residual = self.stored(residual, writes)?;
+            step.residual = Some(residual);
+            step.scales.residual = self.format(residual).scale();
+        }
+        step.scales = Scales { input: step.reads.scale(), output: step.writes.scale(), ..step.scales };
+        self.steps.push(step);
+        self.place.push(Source::Step(self.steps.len() - 1));
+        Ok(())
+    }
+
+    /// Where the output of an f32 step is now.
+    fn now(&self, source: Source) -> Source {
+        match source {
+            Source::Input => Source::Input,
+            Source::Step(s) => self.place[s],
+        }
+    }
+
+    fn format(&self, source: Source) -> Format {
+        match source {
+            Source::Input => Format::F32,
+            Source::Step(s) => self.steps[s].writes,
+        }
+    }
+
+    /// What the output of `node` is stored as in `precision`.
+    fn format_of(&self, node: &str, precision: Precision) -> Result<Format, GraphError> {
+        Ok(match precision {
+            Precision::F32 => Format::F32,
+            Precision::Bf16 => Format::Bf16,
+            Precision::Int8 => {
+                let range = self.calibration.ranges.get(node);
+                let (low, high) = range.ok_or_else(|| GraphError::NotCalibrated { node: node.to_owned() })?;
+                Format::Bytes(Scale::of_range(*low, *high))
+            }
+        })
+    }
+
+    /// A value in another precision: itself, or a conversion that all readers share.
+    fn stored(&mut self, source: Source, precision: Precision) -> Result<Source, GraphError> {
+        let reads = self.format(source);
+        if reads.precision() == precision {
+            return Ok(source);
+        }
+        if let Some(&done) = self.converted.get(&(source, precision)) {
+            return Ok(done);
+        }
+        let (node, shape) = match source {
+            Source::Input => (self.input.0.to_owned(), self.input.1.clone()),
+            Source::Step(s) => {
+                (self.steps[s].nodes.last().cloned().unwrap_or_default(), self.steps[s].shape.clone())
+            }
+        };
+        let writes = self.format_of(&node, precision)?;
+        let scales = Scales { input: reads.scale(), output: writes.scale(), ..Scales::ONE };
+        let (kernel, nodes) = (Kernel::Convert, vec![node]);
+        let step = Step { reads, writes, scales, nodes, shape, ..Step::new(kernel, source) };
+        self.steps.push(step);
+        let done = Source::Step(self.steps.len() - 1);
+        self.converted.insert((source, precision), done);
+        Ok(done)
+    }
+}

@@ -1,0 +1,233 @@
+//! In which precision a trunk runs: as told, or the fastest that costs no accuracy on a sample of the user's images.
+
+use crate::head::LogisticRegression;
+use crate::{Backbone, Error, Session, extract};
+use headstart_data::{Item, Picture, View};
+use headstart_graph::{Calibration, Precision, Trunk};
+use headstart_kernels::Isa;
+use headstart_tensor::Tensor;
+use serde::Serialize;
+use std::time::Instant;
+
+/// Images that int8 scales are measured on.
+const CALIBRATION: usize = 64;
+/// Training images that [`PrecisionChoice::Auto`] compares precisions on. With fewer than a few times that, comparing
+/// takes longer than it saves.
+const SAMPLE: usize = 1000;
+/// The loss of cross-validated accuracy that is no loss.
+const TOLERATED: f64 = 0.003;
+/// A lower precision must be this much faster to be worth it.
+const WORTH: f64 = 1.1;
+
+/// Which precision the trunk gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrecisionChoice {
+    /// This one.
+    Fixed(Precision),
+    /// The fastest whose head has a cross-validated accuracy within 0.3 points of that of f32, on a sample of the training
+    /// images.
+    Auto,
+}
+
+impl Default for PrecisionChoice {
+    fn default() -> Self {
+        PrecisionChoice::Fixed(Precision::F32)
+    }
+}
+
+/// What was decided, and on what grounds.
+#[derive(Debug, Clone, Serialize)]
+pub struct PrecisionPart {
+    /// The precision of the trunk.
+    pub chosen: Precision,
+    /// Why, in a sentence.
+    pub why: String,
+    /// What was measured, where it was to be decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
+}
+
+/// A precision on the sample.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tried {
+    /// Which.
+    pub precision: Precision,
+    /// Cross-validated accuracy of the head.
+    pub accuracy: f64,
+    /// Images a second through the trunk, without decoding.
+    pub images_per_second: f64,
+}
+
+impl Backbone {
+    /// Compiles the trunk in `precision`; for int8, with scales from up to 64 of `pictures`, evenly spaced.
+    ///
+    /// # Errors
+    /// Where int8 is asked for and none of these pictures can be read.
+    pub fn lower(
+        &mut self,
+        session: &Session,
+        precision: Precision,
+        pictures: &[&Picture],
+    ) -> Result<(), Error> {
+        if precision == self.trunk().precision() {
+            return Ok(());
+        }
+        let calibration = match precision {
+            Precision::F32 | Precision::Bf16 => Calibration::default(),
+            Precision::Int8 => {
+                let images = self.sample(session, pictures, CALIBRATION);
+                if images.dims()[0] == 0 {
+                    return Err(Error::NothingReadable {
+                        what: "the sample that int8 is calibrated on".into(),
+                    });
+                }
+                Trunk::calibrate(self.trunk_graph(), &self.params, session.pool, &images)?
+            }
+        };
+        self.compile_in(precision, calibration)
+    }
+
+    /// The centre views of up to `most` pictures, evenly spaced; those that cannot be read are left out.
+    fn sample(&self, session: &Session, pictures: &[&Picture], most: usize) -> Tensor {
+        let (n, size) = (pictures.len().min(most), self.preprocess.values());
+        let images = session.pool.map(n, |i| {
+            let image = pictures[i * pictures.len() / n].decode().ok()?;
+            let mut values = vec![0.0; size];
+            self.preprocess.apply(&image, View::Center, &mut values);
+            Some(values)
+        });
+        let images: Vec<f32> = images.into_iter().flatten().flatten().collect();
+        let side = self.preprocess.crop;
+        let mut batch = Tensor::zeros([images.len() / size, side, side, 3]);
+        batch.data_mut().copy_from_slice(&images);
+        batch
+    }
+}
+
+/// Compiles the backbone's trunk in the precision that `choice` asks for.
+///
+/// # Errors
+/// As [`Backbone::lower`], and where the run was interrupted.
+pub(crate) fn choose(
+    session: &Session,
+    backbone: &mut Backbone,
+    choice: PrecisionChoice,
+    train: &[Item],
+    classes: usize,
+    seed: u64,
+) -> Result<PrecisionPart, Error> {
+    let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
+    let isa = Isa::current();
+    let precision = match choice {
+        PrecisionChoice::Auto => return measure(session, backbone, train, classes, seed),
+        PrecisionChoice::Fixed(precision) => precision,
+    };
+    backbone.lower(session, precision, &pictures)?;
+    let why = if precision.is_native(isa) {
+        "as told".to_owned()
+    } else {
+        format!(
+            "as told; this machine has no {precision} products ({isa}): made of several, they are slower than f32"
+        )
+    };
+    Ok(PrecisionPart { chosen: precision, why, tried: Vec::new() })
+}
+
+fn measure(
+    session: &Session,
+    backbone: &mut Backbone,
+    train: &[Item],
+    classes: usize,
+    seed: u64,
+) -> Result<PrecisionPart, Error> {
+    let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
+    let f32_for = |why: String| PrecisionPart { chosen: Precision::F32, why, tried: Vec::new() };
+    if train.len() < 3 * SAMPLE {
+        let (few, n) = (3 * SAMPLE, train.len());
+        return Ok(f32_for(format!(
+            "{n} training images, fewer than {few}: comparing precisions would take longer than it saves"
+        )));
+    }
+    let sample: Vec<&Item> = (0..SAMPLE).map(|i| &train[i * train.len() / SAMPLE]).collect();
+    let of_sample: Vec<&Picture> = sample.iter().map(|item| &item.picture).collect();
+    let images = backbone.sample(session, &of_sample, 2 * backbone.trunk().group() * session.pool.threads());
+    let mut tried: Vec<Tried> = Vec::new();
+    for precision in Precision::ALL {
+        if !precision.is_native(Isa::current()) {
+            continue;
+        }
+        backbone.lower(session, precision, &pictures)?;
+        let images_per_second = rate(session, backbone, &images)?;
+        if tried.first().is_some_and(|f32| images_per_second < WORTH * f32.images_per_second) {
+            continue;
+        }
+        let features = extract(session, backbone, &of_sample, 1, seed, &format!("a sample in {precision}"))?;
+        let targets: Vec<usize> = features.kept.iter().map(|&i| sample[i].label).collect();
+        let settings = LogisticRegression { seed, ..LogisticRegression::default() };
+        let fit = settings.fit(&features.values, &targets, classes, session.pool, session.interrupt);
+        let Ok(fit) = fit else {
+            session.check()?;
+            backbone.compile_in(Precision::F32, Calibration::default())?;
+            return Ok(f32_for(format!("a sample of {SAMPLE} images does not hold every class")));
+        };
+        let best = fit.cross_validation.iter().min_by(|a, b| a.loss.total_cmp(&b.loss));
+        tried.push(Tried { precision, accuracy: best.map_or(0.0, |p| p.accuracy), images_per_second });
+    }
+    let (chosen, why) = decide(&tried);
+    backbone.lower(session, chosen, &pictures)?;
+    Ok(PrecisionPart { chosen, why, tried })
+}
+
+/// The fastest of those that lose nothing against the first, f32.
+fn decide(tried: &[Tried]) -> (Precision, String) {
+    let Some(exact) = tried.first() else { return (Precision::F32, "nothing was measured".to_owned()) };
+    let fits = |t: &&Tried| t.accuracy >= exact.accuracy - TOLERATED;
+    let best = tried.iter().filter(fits).max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
+    let best = best.unwrap_or(exact);
+    let points = |t: &Tried| {
+        format!("{} {:.1} %, {:.0} images a second", t.precision, 100.0 * t.accuracy, t.images_per_second)
+    };
+    let all = tried.iter().map(points).collect::<Vec<_>>().join("; ");
+    let verdict = match best.precision {
+        Precision::F32 if tried.len() == 1 => "no other is faster here".to_owned(),
+        Precision::F32 => "the others lose more than 0.3 points".to_owned(),
+        other => format!("{other} is the fastest that loses no more than 0.3 points"),
+    };
+    (best.precision, format!("{verdict} (cross-validated on a sample of {SAMPLE}: {all})"))
+}
+
+/// Images a second through the trunk, the best of three runs.
+fn rate(session: &Session, backbone: &Backbone, images: &Tensor) -> Result<f64, Error> {
+    let mut best = 0.0f64;
+    for _ in 0..4 {
+        let started = Instant::now();
+        backbone.trunk().run(session.pool, images)?;
+        best = best.max(images.dims()[0] as f64 / started.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_without_a_loss_is_taken() {
+        let tried = |of: &[(Precision, f64, f64)]| {
+            let tried =
+                |&(precision, accuracy, images_per_second)| Tried { precision, accuracy, images_per_second };
+            of.iter().map(tried).collect::<Vec<_>>()
+        };
+        let (f32, bf16, int8) = ((Precision::F32, 0.9, 100.0), Precision::Bf16, Precision::Int8);
+        for (of, expected) in [
+            (vec![f32], Precision::F32),
+            (vec![f32, (bf16, 0.897, 150.0), (int8, 0.8965, 300.0)], bf16),
+            (vec![f32, (bf16, 0.91, 150.0), (int8, 0.898, 300.0)], int8),
+            (vec![f32, (bf16, 0.89, 150.0), (int8, 0.89, 300.0)], Precision::F32),
+        ] {
+            let (chosen, why) = decide(&tried(&of));
+            assert_eq!(chosen, expected, "{why}");
+            assert!(why.contains("f32 90.0 %, 100 images a second"), "{why}");
+        }
+    }
+}
