@@ -70,6 +70,9 @@ pub(crate) struct Train {
     /// What the frozen network multiplies.
     #[arg(long, value_name = "f32|bf16|int8|auto", default_value = "f32", hide_possible_values = true)]
     pub(crate) precision: TrainPrecision,
+    /// How JPEG files become pixels: `scaled` decodes large photos at a fraction of their size.
+    #[arg(long, value_name = "exact|scaled", default_value = "exact", hide_possible_values = true)]
+    pub(crate) decode: Decode,
     /// Decides the split, the views and the order of batches.
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -187,6 +190,24 @@ impl From<Precision> for headstart::graph::Precision {
     }
 }
 
+/// How JPEG files become pixels.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Decode {
+    /// Every pixel of the file.
+    Exact,
+    /// Large photos at 1/2, 1/4 or 1/8 of their size: faster, and the pixels differ a little.
+    Scaled,
+}
+
+impl From<Decode> for headstart::data::Decode {
+    fn from(decode: Decode) -> Self {
+        match decode {
+            Decode::Exact => headstart::data::Decode::Exact,
+            Decode::Scaled => headstart::data::Decode::Scaled,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum TrainPrecision {
     /// 32 bits.
@@ -277,6 +298,9 @@ pub(crate) struct Embed {
     /// What the frozen network multiplies.
     #[arg(long, value_name = "f32|bf16|int8", default_value = "f32", hide_possible_values = true)]
     pub(crate) precision: Precision,
+    /// How JPEG files become pixels: `scaled` decodes large photos at a fraction of their size.
+    #[arg(long, value_name = "exact|scaled", default_value = "exact", hide_possible_values = true)]
+    pub(crate) decode: Decode,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

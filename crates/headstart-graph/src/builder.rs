@@ -1,7 +1,8 @@
 //! Building a graph, with every name and shape checked as it grows.
 
 use crate::{
-    Activation, BatchNorm2d, Conv2d, Graph, GraphError, Linear, MaxPool2d, Node, NodeId, Op, Padding,
+    Activation, Attention, BatchNorm2d, Conv2d, Graph, GraphError, LayerNorm, Linear, MaxPool2d, Node,
+    NodeId, Op, Padding, Smooth,
 };
 use headstart_tensor::Shape;
 use std::collections::BTreeSet;
@@ -157,6 +158,37 @@ impl GraphBuilder {
     /// As [`GraphBuilder::add`].
     pub fn linear(&mut self, name: &str, x: NodeId, out_features: usize) -> Result<NodeId, GraphError> {
         self.add(name, Op::Linear(Linear { in_features: self.channels(x), out_features }), &[x])
+    }
+
+    /// A layer norm over the features of `x`.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::add`].
+    pub fn layer_norm(&mut self, name: &str, x: NodeId, eps: f64) -> Result<NodeId, GraphError> {
+        self.add(name, Op::LayerNorm(LayerNorm { features: self.channels(x), eps }), &[x])
+    }
+
+    /// A smooth activation.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::add`].
+    pub fn smooth(&mut self, name: &str, x: NodeId, function: Smooth) -> Result<NodeId, GraphError> {
+        self.add(name, Op::Smooth { function }, &[x])
+    }
+
+    /// Self-attention over queries, keys and values `[tokens, 3 * width]`, among the tokens that `mask` `[tokens]` marks.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::add`].
+    pub fn attention(
+        &mut self,
+        name: &str,
+        qkv: NodeId,
+        heads: usize,
+        mask: Option<NodeId>,
+    ) -> Result<NodeId, GraphError> {
+        let inputs: Vec<NodeId> = std::iter::once(qkv).chain(mask).collect();
+        self.add(name, Op::Attention(Attention { heads, mask: mask.is_some() }), &inputs)
     }
 
     /// The graph; its output is the last node.

@@ -142,6 +142,10 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
         }
         Kernel::Scale { scale } => (Box::new(ScaleRows { scale, bias }), "scale f32".to_owned(), 0),
         Kernel::Copy => (Box::new(CopyRows { bias }), "copy".to_owned(), 0),
+        Kernel::Rows(rows) => {
+            let (name, macs) = (rows.name().to_owned(), rows.macs());
+            (Box::new(rows), name, macs)
+        }
         Kernel::MaxPool { pool } => {
             let kernel: Box<dyn Run> = match reads {
                 Format::F32 => Box::new(MaxPooling::<f32> { pool, of: PhantomData }),

@@ -4,8 +4,11 @@
 //! Folding is computed in f64 and rounded once.
 
 use crate::format::Format;
+use crate::op::image;
+use crate::ops::linear::transposed;
 use crate::ops::norm::NormParams;
-use crate::{Graph, GraphError, NodeId, Op, Params};
+use crate::rows::Rows;
+use crate::{Graph, GraphError, Node, NodeId, Op, Params};
 use headstart_kernels::{Activation, Conv, PackedExpand, Scales};
 use headstart_tensor::Shape;
 
@@ -57,6 +60,8 @@ pub(crate) enum Kernel {
     Copy,
     /// From what it reads to what it writes.
     Convert,
+    /// Has no epilogue; its second input is the step's residual.
+    Rows(Rows),
 }
 
 /// One kernel call and its epilogue.
@@ -64,7 +69,8 @@ pub(crate) enum Kernel {
 pub(crate) struct Step {
     pub(crate) kernel: Kernel,
     pub(crate) input: Source,
-    /// Added before the activation; as long as the last extent of the output. Empty: nothing is added.
+    /// Added before the activation; as long as the last extent of the output, or (a copy's) as the whole of it. Empty:
+    /// the step has no epilogue.
     pub(crate) bias: Vec<f32>,
     pub(crate) residual: Option<Source>,
     pub(crate) activation: Option<Activation>,
@@ -167,10 +173,39 @@ impl Compiler {
                 self.push(Kernel::Scale { scale: single(scale) }, x, single(shift), &node.shape);
             }
             Op::Linear(op) => {
-                let weight = data("weight")?;
-                let (inner, outer) = (op.in_features, op.out_features);
-                let weights = (0..weight.len()).map(|i| weight[(i % outer) * inner + i / outer]).collect();
+                let weights = transposed(data("weight")?, op.out_features, op.in_features);
                 self.push(Kernel::Linear { weights }, x, data("bias")?.to_vec(), &node.shape);
+            }
+            Op::Linears(op) => {
+                let (weight, bias) = op.join(|part| params.of(&node.name, part))?;
+                let weights = transposed(weight.data(), op.joint().out_features, op.in_features);
+                self.push(Kernel::Linear { weights }, x, bias.into_data(), &node.shape);
+            }
+            Op::AddRows(op) => {
+                // A copy with a bias for every value.
+                let rows = op.rows(data(op.part())?, node.shape.dims()[0]);
+                self.push(Kernel::Copy, x, rows, &node.shape);
+            }
+            Op::LayerNorm(op) => {
+                let (weight, bias) = (data("weight")?.to_vec(), data("bias")?.to_vec());
+                self.push_rows(Rows::LayerNorm { weight, bias, eps: op.eps }, node);
+            }
+            Op::Smooth { function } => self.push_rows(Rows::Smooth(function.kernel()), node),
+            Op::Attention(op) => self.push_rows(Rows::Attention(op.kernel(shape_in.dims())), node),
+            Op::Embedding(op) => {
+                let table = data("weight")?.to_vec();
+                self.push_rows(Rows::Embedding { table, features: op.features }, node);
+            }
+            Op::PadMask { pad } => self.push_rows(Rows::PadMask { pad: *pad }, node),
+            Op::ClassToken(_) => self.push_rows(Rows::ClassToken { token: data("")?.to_vec() }, node),
+            Op::TokenPool(op) => self.push_rows(Rows::TokenPool(op.clone()), node),
+            Op::AdaptiveAvgPool(op) => {
+                let input = image(&node.name, shape_in)?;
+                self.push_rows(Rows::AdaptiveAvgPool { pool: op.clone(), input }, node);
+            }
+            Op::Flatten => {
+                let [_, _, channels] = image(&node.name, shape_in)?;
+                self.push_rows(Rows::Flatten { channels }, node);
             }
             Op::Activation { function } => {
                 if let Some((i, step)) = self.open_step(x) {
@@ -211,6 +246,12 @@ impl Compiler {
     fn push(&mut self, kernel: Kernel, x: NodeId, bias: Vec<f32>, shape: &Shape) {
         let input = self.place[x.index()];
         self.steps.push(Step { bias, shape: shape.clone(), ..Step::new(kernel, input) });
+    }
+
+    /// A step without an epilogue.
+    fn push_rows(&mut self, rows: Rows, node: &Node) {
+        self.push(Kernel::Rows(rows), node.inputs[0], Vec::new(), &node.shape);
+        self.last().residual = node.inputs.get(1).map(|second| self.place[second.index()]);
     }
 
     fn last(&mut self) -> &mut Step {

@@ -1,5 +1,6 @@
 //! The network: nodes in topological order.
 
+use crate::params::full_name;
 use crate::{GraphBuilder, GraphError, Op, ParamKind, ParamSpec};
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,7 @@ impl Node {
     pub fn params(&self) -> Vec<ParamSpec> {
         let mut params = self.op.params();
         for param in &mut params {
-            param.name = format!("{}.{}", self.name, param.name);
+            param.name = full_name(&self.name, &param.name);
         }
         params
     }

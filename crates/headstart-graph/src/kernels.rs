@@ -1,6 +1,7 @@
 //! The kernels of `headstart-kernels` behind one call: a number of images, each a run of 32-bit words that hold stored
 //! elements.
 
+use crate::rows::Rows;
 use headstart_kernels::{
     Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, Scale,
     Scales, convert, epilogue, global_avg_pool, max_pool,
@@ -146,6 +147,25 @@ impl Run for CopyRows {
             out.copy_from_slice(x);
             epilogue(out, &self.bias, residual, activation);
         });
+    }
+}
+
+impl Run for Rows {
+    fn bytes(&self) -> usize {
+        4 * self.values()
+    }
+    fn scratch(&self, _: usize) -> usize {
+        Rows::scratch(self)
+    }
+    fn run(&self, pool: &Pool, _: Option<Activation>, data: Data) {
+        // The second input need not be as long as the output.
+        let each = |all: usize| (all / data.images.max(1)).max(1);
+        let (one, size, mask) =
+            (each(data.x.len()), each(data.out.len()), data.residual.map(|r| each(r.len())));
+        for (i, out) in data.out.chunks_exact_mut(size).enumerate() {
+            let mask = data.residual.zip(mask).map(|(r, len)| &r[i * len..(i + 1) * len]);
+            self.run(pool, &data.x[i * one..(i + 1) * one], mask, data.scratch, out);
+        }
     }
 }
 

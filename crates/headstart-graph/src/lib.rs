@@ -5,7 +5,8 @@
 //! [`Graph::split`] cuts it at the freeze boundary: the trunk is compiled ([`Trunk`]), the tail is trained
 //! ([`forward`], [`backward`]).
 //!
-//! Shapes are those of one image, `[height, width, channels]` or `[features]`; batches add a first axis.
+//! Shapes are those of one image, `[height, width, channels]`, `[tokens, features]` or `[features]`; batches add a first
+//! axis.
 
 mod builder;
 mod call;
@@ -21,6 +22,7 @@ mod op;
 mod ops;
 mod params;
 mod plan;
+mod rows;
 mod summary;
 mod train;
 mod trunk;
@@ -33,7 +35,10 @@ pub use freeze::{Freeze, Split};
 pub use graph::{Graph, Node, NodeId};
 pub use nearest::nearest;
 pub use op::{Op, ParamKind, ParamSpec};
-pub use ops::{Activation, BatchNorm2d, Conv2d, Linear, MaxPool2d, Padding};
+pub use ops::{
+    Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, Embedding, LayerNorm,
+    Linear, Linears, MaxPool2d, Padding, Pooled, Smooth, TokenPool,
+};
 pub use params::Params;
 pub use summary::{LayerSummary, Summary};
 pub use train::{Activations, Gradients, backward, forward};

@@ -60,9 +60,11 @@ impl Lowering<'_> {
             Kernel::GlobalAvgPool { .. } => (self.precision, Precision::F32),
             // One row is no work.
             Kernel::Linear { .. } if step.shape.rank() > 1 => (Precision::Bf16, Precision::F32),
-            Kernel::Linear { .. } | Kernel::Scale { .. } | Kernel::Copy | Kernel::Convert => {
-                (Precision::F32, Precision::F32)
-            }
+            Kernel::Linear { .. }
+            | Kernel::Rows(_)
+            | Kernel::Scale { .. }
+            | Kernel::Copy
+            | Kernel::Convert => (Precision::F32, Precision::F32),
         };
         step.input = self.stored(input, reads)?;
         step.reads = self.format(step.input);

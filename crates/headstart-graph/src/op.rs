@@ -1,7 +1,10 @@
 //! The closed set of operations: what every part of the engine must know about each.
 
 use crate::GraphError;
-use crate::ops::{Activation, BatchNorm2d, Conv2d, Linear, MaxPool2d};
+use crate::ops::{
+    Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, Embedding, LayerNorm,
+    Linear, Linears, MaxPool2d, Smooth, TokenPool,
+};
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +29,36 @@ pub enum Op {
     MaxPool2d(MaxPool2d),
     /// The mean over all pixels: `[h, w, c]` to `[c]`.
     GlobalAvgPool,
-    /// `y = x weight^T + bias` over features.
+    /// `y = x weight^T + bias` over features, `[in]` or `[tokens, in]`.
     Linear(Linear),
+    /// Several linear layers of one input, side by side.
+    Linears(Linears),
+    /// Normalisation over the last extent.
+    LayerNorm(LayerNorm),
+    /// A smooth elementwise activation.
+    Smooth {
+        /// Which.
+        function: Smooth,
+    },
+    /// Multi-head self-attention over queries, keys and values.
+    Attention(Attention),
+    /// Ids to rows of a table.
+    Embedding(Embedding),
+    /// `[ids]` to 0 where the id is that of padding and 1 elsewhere.
+    PadMask {
+        /// The id of padding.
+        pad: u32,
+    },
+    /// A trained token before all others.
+    ClassToken(ClassToken),
+    /// Rows of a trained table added to the tokens.
+    AddRows(AddRows),
+    /// `[tokens, features]` to `[features]`: the first token, or the mean.
+    TokenPool(TokenPool),
+    /// The mean under windows that tile the image.
+    AdaptiveAvgPool(AdaptiveAvgPool),
+    /// `[h, w, c]` to `[c * h * w]`, channel by channel.
+    Flatten,
 }
 
 /// What a parameter is to its layer.
@@ -42,7 +73,8 @@ pub enum ParamKind {
 /// A parameter of an op, as the checkpoint holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamSpec {
-    /// Its name: within a graph the checkpoint's full name, within an op the part behind the last dot.
+    /// Its name: within a graph the checkpoint's full name, within an op the part behind the node's name (none: the
+    /// parameter has the node's own name).
     pub name: String,
     /// Its shape in the checkpoint's layout (convolutions `[out, in / groups, height, width]`).
     pub shape: Shape,
@@ -71,12 +103,24 @@ impl Op {
         match self {
             Op::Input => 0,
             Op::Add => 2,
+            Op::Attention(Attention { mask, .. }) | Op::TokenPool(TokenPool { mask, .. }) => {
+                1 + usize::from(*mask)
+            }
             Op::Conv2d(_)
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }
             | Op::MaxPool2d(_)
             | Op::GlobalAvgPool
-            | Op::Linear(_) => 1,
+            | Op::Linear(_)
+            | Op::Linears(_)
+            | Op::LayerNorm(_)
+            | Op::Smooth { .. }
+            | Op::Embedding(_)
+            | Op::PadMask { .. }
+            | Op::ClassToken(_)
+            | Op::AddRows(_)
+            | Op::AdaptiveAvgPool(_)
+            | Op::Flatten => 1,
         }
     }
 
@@ -104,7 +148,20 @@ impl Op {
                 expected: format!("both inputs {a}"),
                 found: (*b).clone(),
             }),
-            (Op::Activation { .. }, [x]) => Ok((*x).clone()),
+            (Op::Activation { .. } | Op::Smooth { .. }, [x]) => Ok((*x).clone()),
+            (Op::Linears(linears), [x]) => linears.output_shape(node, x),
+            (Op::LayerNorm(norm), [x]) => norm.output_shape(node, x),
+            (Op::Attention(attention), _) => attention.output_shape(node, inputs),
+            (Op::Embedding(embedding), [x]) => embedding.output_shape(node, x),
+            (Op::PadMask { .. }, [x]) if x.rank() == 1 => Ok((*x).clone()),
+            (Op::PadMask { .. }, [x]) => {
+                Err(GraphError::Shape { node: node.into(), expected: "[ids]".into(), found: (*x).clone() })
+            }
+            (Op::ClassToken(token), [x]) => token.output_shape(node, x),
+            (Op::AddRows(rows), [x]) => rows.output_shape(node, x),
+            (Op::TokenPool(pool), _) => pool.output_shape(node, inputs),
+            (Op::AdaptiveAvgPool(pool), [x]) => pool.output_shape(node, x),
+            (Op::Flatten, [x]) => Ok(Shape::from([image(node, x)?.iter().product()])),
             _ => {
                 Err(GraphError::InputCount { node: node.into(), expected: self.arity(), found: inputs.len() })
             }
@@ -117,18 +174,45 @@ impl Op {
             Op::Conv2d(conv) => conv.params(),
             Op::BatchNorm2d(norm) => norm.params(),
             Op::Linear(linear) => linear.params(),
-            Op::Input | Op::Activation { .. } | Op::Add | Op::MaxPool2d(_) | Op::GlobalAvgPool => Vec::new(),
+            Op::Linears(linears) => linears.params(),
+            Op::LayerNorm(norm) => norm.params(),
+            Op::Embedding(embedding) => embedding.params(),
+            Op::ClassToken(token) => token.params(),
+            Op::AddRows(rows) => rows.params(),
+            Op::Input
+            | Op::Activation { .. }
+            | Op::Add
+            | Op::MaxPool2d(_)
+            | Op::GlobalAvgPool
+            | Op::Smooth { .. }
+            | Op::Attention(_)
+            | Op::PadMask { .. }
+            | Op::TokenPool(_)
+            | Op::AdaptiveAvgPool(_)
+            | Op::Flatten => Vec::new(),
         }
     }
 
-    /// Multiply-accumulates for one image, as papers count them: those of convolutions and linear layers.
+    /// Multiply-accumulates for one image, as papers count them: those of convolutions, linear layers and attention.
     pub fn macs(&self, output: &Shape) -> u64 {
         let per_value = match self {
             Op::Conv2d(conv) => {
                 (conv.in_channels / conv.groups.max(1)).saturating_mul(conv.kernel[0] * conv.kernel[1])
             }
             Op::Linear(linear) => linear.in_features,
-            Op::Input
+            Op::Linears(linears) => linears.in_features,
+            // Each value is a dot product with a key for the score, and a value for the mixture, of every token.
+            Op::Attention(_) => 2 * output.dims()[0],
+            Op::LayerNorm(_)
+            | Op::Smooth { .. }
+            | Op::Embedding(_)
+            | Op::PadMask { .. }
+            | Op::ClassToken(_)
+            | Op::AddRows(_)
+            | Op::TokenPool(_)
+            | Op::AdaptiveAvgPool(_)
+            | Op::Flatten
+            | Op::Input
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }
             | Op::Add
@@ -151,6 +235,17 @@ impl std::fmt::Display for Op {
             Op::MaxPool2d(pool) => pool.fmt(f),
             Op::GlobalAvgPool => f.write_str("GlobalAvgPool"),
             Op::Linear(linear) => linear.fmt(f),
+            Op::Linears(linears) => linears.fmt(f),
+            Op::LayerNorm(norm) => norm.fmt(f),
+            Op::Smooth { function } => function.fmt(f),
+            Op::Attention(attention) => attention.fmt(f),
+            Op::Embedding(embedding) => embedding.fmt(f),
+            Op::PadMask { pad } => write!(f, "PadMask({pad})"),
+            Op::ClassToken(token) => token.fmt(f),
+            Op::AddRows(rows) => rows.fmt(f),
+            Op::TokenPool(pool) => pool.fmt(f),
+            Op::AdaptiveAvgPool(pool) => pool.fmt(f),
+            Op::Flatten => f.write_str("Flatten"),
         }
     }
 }
@@ -162,4 +257,16 @@ pub(crate) fn image(node: &str, x: &Shape) -> Result<[usize; 3], GraphError> {
         expected: "[height, width, channels]".into(),
         found: x.clone(),
     })
+}
+
+/// Whether the last extent of `x` is `features`.
+pub(crate) fn last_extent(node: &str, x: &Shape, features: usize) -> Result<(), GraphError> {
+    match x.dims().last() {
+        Some(&last) if last == features && features > 0 => Ok(()),
+        _ => Err(GraphError::Shape {
+            node: node.into(),
+            expected: format!("[.., {features} features]"),
+            found: x.clone(),
+        }),
+    }
 }

@@ -1,17 +1,31 @@
 //! The operations: attributes, shapes, forward beside backward, a family a file.
 
 pub(crate) mod activation;
+pub(crate) mod adaptive_pool;
+pub(crate) mod attention;
 pub(crate) mod conv;
 pub(crate) mod elementwise;
+pub(crate) mod embedding;
+pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod linears;
 pub(crate) mod norm;
 pub(crate) mod pool;
+pub(crate) mod smooth;
+pub(crate) mod tokens;
 
 pub use activation::Activation;
+pub use adaptive_pool::AdaptiveAvgPool;
+pub use attention::Attention;
 pub use conv::{Conv2d, Padding};
+pub use embedding::Embedding;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use linears::Linears;
 pub use norm::BatchNorm2d;
 pub use pool::MaxPool2d;
+pub use smooth::Smooth;
+pub use tokens::{AddRows, ClassToken, Pooled, TokenPool};
 
 use headstart_kernels::Pool;
 use headstart_tensor::{Shape, Tensor};

@@ -59,9 +59,14 @@ impl Params {
 
     /// A parameter that [`Params::check`] found.
     pub(crate) fn of(&self, node: &str, part: &str) -> Result<&Tensor, GraphError> {
-        let name = format!("{node}.{part}");
+        let name = full_name(node, part);
         self.0.get(&name).ok_or_else(|| GraphError::MissingParam { name, shape: [].into() })
     }
+}
+
+/// A parameter's checkpoint name: a part without a name of its own has the node's.
+pub(crate) fn full_name(node: &str, part: &str) -> String {
+    if part.is_empty() { node.to_owned() } else { format!("{node}.{part}") }
 }
 
 impl FromIterator<(String, Tensor)> for Params {

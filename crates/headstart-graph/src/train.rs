@@ -3,7 +3,8 @@
 //! Batches are `[n, ..]`. Results do not depend on the number of threads.
 
 use crate::ops::norm::NormParams;
-use crate::ops::{batch_shape, elementwise, pool as pooling};
+use crate::ops::{adaptive_pool, batch_shape, elementwise, embedding, pool as pooling};
+use crate::params::full_name;
 use crate::{Freeze, Graph, GraphError, Node, Op, Params};
 use headstart_kernels::Pool;
 use headstart_tensor::Tensor;
@@ -62,6 +63,26 @@ pub fn forward(
             Op::Linear(linear) => {
                 linear.forward(pool, x, params.of(&node.name, "weight")?, params.of(&node.name, "bias")?)
             }
+            Op::Linears(linears) => {
+                let (weight, bias) = linears.join(|part| params.of(&node.name, part))?;
+                linears.joint().forward(pool, x, &weight, &bias)
+            }
+            Op::LayerNorm(norm) => {
+                norm.forward(pool, x, params.of(&node.name, "weight")?, params.of(&node.name, "bias")?)
+            }
+            Op::Smooth { function } => function.forward(pool, x),
+            Op::Attention(attention) => attention.forward(pool, x, second(node, &values)),
+            Op::Embedding(embedding) => embedding.forward(pool, x, params.of(&node.name, "weight")?),
+            Op::PadMask { pad } => {
+                let mut out = x.clone();
+                embedding::pad_mask(*pad, x.data(), out.data_mut());
+                out
+            }
+            Op::ClassToken(token) => token.forward(pool, x, params.of(&node.name, "")?),
+            Op::AddRows(rows) => rows.forward(pool, x, params.of(&node.name, rows.part())?),
+            Op::TokenPool(tokens) => tokens.forward(pool, x, second(node, &values)),
+            Op::AdaptiveAvgPool(adaptive) => adaptive.forward(pool, x),
+            Op::Flatten => adaptive_pool::flatten_images(pool, x),
         };
         values.push(out);
     }
@@ -104,7 +125,7 @@ pub fn backward(
         let x = &activations.0[first];
         let (below, wants) = (needed[first], (needed[first], trained[i]));
         let mut keep = |part: &str, value: Tensor| {
-            let name = format!("{}.{part}", node.name);
+            let name = full_name(&node.name, part);
             if freeze.is_trainable(&name) {
                 gradients.insert(name, value);
             }
@@ -136,6 +157,45 @@ pub fn backward(
                 let weight = params.of(&node.name, "weight")?;
                 below.then(|| linear.input_gradient(pool, weight, &g))
             }
+            Op::Linears(linears) => {
+                if trained[i] {
+                    linears.param_gradients(x, &g).into_iter().for_each(|(part, value)| keep(&part, value));
+                }
+                let (weight, _) = linears.join(|part| params.of(&node.name, part))?;
+                below.then(|| linears.joint().input_gradient(pool, &weight, &g))
+            }
+            Op::LayerNorm(norm) => {
+                let weight = params.of(&node.name, "weight")?;
+                if trained[i] {
+                    let (dw, db) = norm.param_gradients(pool, x, weight, &g);
+                    keep("weight", dw);
+                    keep("bias", db);
+                }
+                below.then(|| norm.input_gradient(pool, x, weight, &g))
+            }
+            Op::Embedding(embedding) => {
+                keep("weight", embedding.param_gradient(x, &g));
+                None
+            }
+            Op::PadMask { .. } => None,
+            Op::ClassToken(token) => {
+                keep("", token.param_gradient(&g));
+                below.then(|| token.input_gradient(pool, &nodes[first].shape, &g))
+            }
+            Op::AddRows(rows) => {
+                if trained[i] {
+                    keep(rows.part(), rows.param_gradient(&g));
+                }
+                below.then_some(g)
+            }
+            Op::Smooth { function } => Some(function.backward(pool, x, &g)),
+            Op::Attention(attention) => Some(attention.backward(pool, x, second(node, &activations.0), &g)),
+            Op::TokenPool(tokens) => {
+                let mask = second(node, &activations.0);
+                Some(tokens.backward(pool, &nodes[first].shape, mask, &g))
+            }
+            Op::AdaptiveAvgPool(adaptive) => Some(adaptive.backward(pool, &nodes[first].shape, &g)),
+            Op::Flatten => Some(adaptive_pool::flatten_gradient(pool, &nodes[first].shape, &g)),
             Op::Activation { function } => Some(function.backward(pool, x, &g)),
             Op::MaxPool2d(max) => {
                 Some(max.backward(pool, x, &max.sizes(&nodes[first].shape, &node.shape), &g))
@@ -151,6 +211,11 @@ pub fn backward(
         }
     }
     Ok(gradients)
+}
+
+/// The value of a node's second input.
+fn second<'a>(node: &Node, values: &'a [Tensor]) -> Option<&'a Tensor> {
+    node.inputs.get(1).map(|input| &values[input.index()])
 }
 
 fn add_to(pool: &Pool, slot: &mut Option<Tensor>, term: Tensor) {
@@ -173,11 +238,15 @@ fn norm_params<'a>(params: &'a Params, node: &Node) -> Result<NormParams<'a>, Gr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activation, BatchNorm2d, Conv2d, GraphBuilder, Linear, MaxPool2d, Padding};
+    use crate::{
+        Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, GraphBuilder,
+        LayerNorm, Linear, Linears, MaxPool2d, Padding, Pooled, Smooth, TokenPool,
+    };
     use headstart_tensor::Rng;
     use headstart_testing::seeded;
 
-    /// One of each variant that has a backward; the match keeps the list complete.
+    /// One of each variant that has a backward and no second input of another shape (those are in `tests/tokens.rs`); the
+    /// match keeps the list complete.
     fn ops() -> Vec<(Op, Vec<usize>)> {
         let conv = |groups, padding, bias| {
             let (kernel, stride) = ([3, 3], [2, 2]);
@@ -193,10 +262,41 @@ mod tests {
             (Op::MaxPool2d(MaxPool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }), vec![5, 6, 4]),
             (Op::GlobalAvgPool, vec![3, 2, 4]),
             (Op::Linear(Linear { in_features: 5, out_features: 3 }), vec![5]),
+            (Op::Linear(Linear { in_features: 4, out_features: 3 }), vec![3, 4]),
+            (
+                Op::Linears(Linears {
+                    in_features: 4,
+                    out_features: 3,
+                    parts: vec!["query".into(), "key".into()],
+                }),
+                vec![3, 4],
+            ),
+            (Op::LayerNorm(LayerNorm { features: 4, eps: 1e-3 }), vec![3, 4]),
+            (Op::Smooth { function: Smooth::Gelu }, vec![3, 4]),
+            (Op::Smooth { function: Smooth::GeluTanh }, vec![3, 4]),
+            (Op::Smooth { function: Smooth::Tanh }, vec![3, 4]),
+            (Op::Attention(Attention { heads: 2, mask: false }), vec![3, 12]),
+            (Op::ClassToken(ClassToken { features: 4 }), vec![2, 3, 4]),
+            (Op::AddRows(AddRows { entries: 6, features: 4, first: 2, step: 1, whole: false }), vec![3, 4]),
+            (Op::AddRows(AddRows { entries: 3, features: 4, first: 0, step: 1, whole: true }), vec![3, 4]),
+            (Op::AddRows(AddRows { entries: 2, features: 4, first: 1, step: 0, whole: false }), vec![3, 4]),
+            (Op::TokenPool(TokenPool { pooled: Pooled::First, mask: false }), vec![3, 4]),
+            (Op::TokenPool(TokenPool { pooled: Pooled::Mean, mask: false }), vec![3, 4]),
+            (Op::AdaptiveAvgPool(AdaptiveAvgPool { output: [2, 3] }), vec![5, 2, 4]),
+            (Op::Flatten, vec![3, 2, 4]),
         ];
         let covered = |op: &Op| match op {
-            Op::Input => true,
-            Op::Conv2d(_)
+            Op::Input | Op::Embedding(_) | Op::PadMask { .. } => true,
+            Op::Linears(_)
+            | Op::LayerNorm(_)
+            | Op::Smooth { .. }
+            | Op::Attention(_)
+            | Op::ClassToken(_)
+            | Op::AddRows(_)
+            | Op::TokenPool(_)
+            | Op::AdaptiveAvgPool(_)
+            | Op::Flatten
+            | Op::Conv2d(_)
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }
             | Op::Add
@@ -216,7 +316,7 @@ mod tests {
         let x = if input.len() == 3 {
             b.batch_norm("before", b.input(), 0.0).unwrap()
         } else {
-            b.linear("before", b.input(), input[0]).unwrap()
+            b.linear("before", b.input(), input[input.len() - 1]).unwrap()
         };
         let inputs = vec![x; op.arity()];
         b.add("op", op.clone(), &inputs).unwrap();

@@ -1,10 +1,11 @@
-//! The convolutions of ResNet and EfficientNet-Lite0 at 224 pixels, one image on one thread.
+//! The convolutions of ResNet and EfficientNet-Lite0 and the rows of ViT-S at 224 pixels, one image on one thread.
 //! `cargo bench -p headstart-kernels`; a throughput of `Gelem/s` is 10^9 multiply-accumulates a second.
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool, Scales, bf16,
+    Activation, Attention, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool, Scales,
+    Smooth, bf16, layer_norm,
 };
 use std::hint::black_box;
 
@@ -118,5 +119,30 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, kernels);
+/// 197 tokens of 384 values, 6 heads. The throughput of attention is in multiply-accumulates, that of the others in values.
+fn rows(c: &mut Criterion) {
+    let (isa, pool, tokens, width) = (Isa::current(), Pool::single(), 197, 384);
+    let mut group = c.benchmark_group("rows");
+    let attention = Attention::new(isa, tokens, 6, width / 6);
+    let (qkv, mut out) = (values(3 * tokens * width), vec![0.0; tokens * width]);
+    let mut scratch = vec![0.0; attention.scratch()];
+    group.throughput(Throughput::Elements(attention.macs()));
+    group.bench_function("attention 197x384, 6 heads", |b| {
+        b.iter(|| attention.run(&pool, black_box(&qkv), None, &mut scratch, &mut out))
+    });
+    let (x, weight) = (values(tokens * width), values(width));
+    group.throughput(Throughput::Elements((tokens * width) as u64));
+    group.bench_function("layer norm 197x384", |b| {
+        b.iter(|| layer_norm(isa, &pool, black_box(&x), (&weight, &weight, 1e-6), &mut out))
+    });
+    let (x, mut out) = (values(4 * tokens * width), vec![0.0; 4 * tokens * width]);
+    group.throughput(Throughput::Elements((4 * tokens * width) as u64));
+    for smooth in [Smooth::Gelu, Smooth::GeluTanh] {
+        let id = format!("{smooth:?} 197x1536");
+        group.bench_function(id, |b| b.iter(|| smooth.run(isa, &pool, black_box(&x), &mut out)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kernels, rows);
 criterion_main!(benches);

@@ -38,14 +38,14 @@ impl PackedConv {
         PackedConv::stored(isa, conv, weights, bias, &Scales::ONE)
     }
 
-    /// A matrix product as the convolution it is: features `[in]` to `[out]`, weights `[in, out]`.
+    /// A matrix product as the convolution it is: features `[rows, in]` to `[rows, out]`, weights `[in, out]`.
     ///
     /// # Panics
     /// As [`PackedConv::new`].
-    pub fn linear(isa: Isa, weights: &[f32], bias: &[f32]) -> Self {
+    pub fn linear(isa: Isa, rows: usize, weights: &[f32], bias: &[f32]) -> Self {
         let inner = weights.len() / bias.len().max(1);
         let (kernel, stride, pad) = ([1, 1], [1, 1], [0, 0]);
-        let conv = Conv { input: [1, 1, inner], output: [1, 1, bias.len()], kernel, stride, pad };
+        let conv = Conv { input: [1, rows, inner], output: [1, rows, bias.len()], kernel, stride, pad };
         PackedConv::new(isa, conv, weights, bias)
     }
 }

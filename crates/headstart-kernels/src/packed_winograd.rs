@@ -292,17 +292,7 @@ impl<E: Element, const IN: usize, const OUT: usize> Pass<'_, E, IN, OUT> {
                 run: inner / E::IN_WORD,
                 next_run: 0,
             };
-            let to = Target::<f32> {
-                multiplier: None,
-                bias: None,
-                residual: None,
-                factor: 1.0,
-                low: f32::NEG_INFINITY,
-                high: f32::INFINITY,
-                out: self.products[p * room * outer..].as_mut_ptr(),
-                stride: outer,
-                columns: outer,
-            };
+            let to = Target::plain(self.products[p * room * outer..].as_mut_ptr(), outer, outer);
             let (from, to_channel) = self.place.channels;
             for first in (from / S::LANES..to_channel / S::LANES).step_by(2) {
                 // SAFETY: a point has room for the packed `block` tiles of either kind, these or more.

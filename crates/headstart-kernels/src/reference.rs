@@ -141,3 +141,84 @@ pub fn max_pool(pool: &Conv, image: &[f32]) -> (Vec<f32>, Vec<Option<usize>>) {
     }
     (winners.iter().map(|w| w.map_or(f32::NEG_INFINITY, |w| image[w])).collect(), winners)
 }
+
+/// The standard normal distribution's upper tail at `a >= 0`, to about twelve digits.
+pub fn normal_tail(a: f64) -> f64 {
+    let density = (-a * a / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    if a < 4.0 {
+        // 1/2 - density (a + a^3 / 3 + a^5 / (3 5) + ..).
+        let (mut term, mut sum) = (a, 0.0);
+        for k in 1..200 {
+            sum += term;
+            term *= a * a / f64::from(2 * k + 1);
+        }
+        0.5 - density * sum
+    } else {
+        // density / (a + 1 / (a + 2 / (a + 3 / ..))).
+        density / (1..200).rev().fold(a, |below, k| a + f64::from(k) / below)
+    }
+}
+
+/// `x` times the normal distribution's probability of less than `x`.
+pub fn gelu(x: f64) -> f64 {
+    if x < 0.0 { x * normal_tail(-x) } else { x * (1.0 - normal_tail(x)) }
+}
+
+/// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`.
+pub fn gelu_tanh(x: f64) -> f64 {
+    // (1 + tanh z) / 2 = 1 / (1 + e^-2z), which does not cancel.
+    let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+    x / (1.0 + (-2.0 * z).exp())
+}
+
+/// The softmax of every row of `len` values times `scale`.
+pub fn softmax(x: &[f32], len: usize, scale: f32) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    for row in x.chunks(len.max(1)) {
+        let scaled: Vec<f64> = row.iter().map(|&v| f64::from(v) * f64::from(scale)).collect();
+        let most = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scaled.iter().map(|v| (v - most).exp()).sum();
+        out.extend(scaled.iter().map(|v| ((v - most).exp() / sum) as f32));
+    }
+    out
+}
+
+/// Every row of `weight.len()` values less its mean, over its deviation, times `weight` and plus `bias`.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    let n = weight.len() as f64;
+    for row in x.chunks(weight.len().max(1)) {
+        let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+        let norm = |v: f32| (f64::from(v) - mean) / (variance + eps).sqrt();
+        let terms = row.iter().zip(weight).zip(bias);
+        out.extend(terms.map(|((&v, &w), &b)| (norm(v) * f64::from(w) + f64::from(b)) as f32));
+    }
+    out
+}
+
+/// Self-attention of `heads` heads of `head` values over rows `[query | key | value]`; keys whose mark is 0 are not seen.
+pub fn attention(qkv: &[f32], heads: usize, head: usize, keys: Option<&[f32]>) -> Vec<f32> {
+    let width = heads * head;
+    let tokens = qkv.len() / (3 * width).max(1);
+    let at = |token: usize, part: usize, c: usize| f64::from(qkv[(token * 3 + part) * width + c]);
+    let seen: Vec<usize> = (0..tokens).filter(|&t| keys.is_none_or(|k| k[t] != 0.0)).collect();
+    let mut out = vec![0.0; tokens * width];
+    for query in 0..tokens {
+        for h in 0..heads {
+            let channels = h * head..(h + 1) * head;
+            let score = |&key: &usize| {
+                let dot: f64 = channels.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum();
+                dot / (head as f64).sqrt()
+            };
+            let scores: Vec<f64> = seen.iter().map(score).collect();
+            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = scores.iter().map(|s| (s - most).exp()).sum();
+            for c in channels.clone() {
+                let mixed = seen.iter().zip(&scores).map(|(&key, s)| (s - most).exp() / sum * at(key, 2, c));
+                out[query * width + c] = mixed.sum::<f64>() as f32;
+            }
+        }
+    }
+    out
+}

@@ -35,6 +35,11 @@ pub trait Simd: Copy {
     unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `2^n` for whole `n` from -127, which gives 0, to 128, which gives infinity.
+    unsafe fn power_of_two(self, n: Self::V) -> Self::V;
     /// f32 from s32.
     unsafe fn from_s32(self, v: Self::V) -> Self::V;
     /// f32 from bf16.

@@ -62,6 +62,27 @@ impl Pool {
             _ => data.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk)),
         }
     }
+
+    /// `f(i, a chunk, b chunk)` for every chunk of `size_a` elements of `a` and of `size_b` of `b`, as many as the one
+    /// that has fewer.
+    pub(crate) fn zip_chunks_mut<T: Send>(
+        &self,
+        (a, size_a): (&mut [T], usize),
+        (b, size_b): (&mut [T], usize),
+        f: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+    ) {
+        let (size_a, size_b) = (size_a.max(1), size_b.max(1));
+        match &self.inner {
+            Some(pool) if a.len() > size_a => pool.install(|| {
+                let both = a.par_chunks_mut(size_a).zip(b.par_chunks_mut(size_b));
+                both.with_max_len(1).enumerate().for_each(|(i, (a, b))| f(i, a, b));
+            }),
+            _ => {
+                let both = a.chunks_mut(size_a).zip(b.chunks_mut(size_b));
+                both.enumerate().for_each(|(i, (a, b))| f(i, a, b));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,15 @@ pub(crate) struct Target<O> {
     pub(crate) columns: usize,
 }
 
+impl<O> Target<O> {
+    /// Sums as they are, `columns` of every row of `stride`.
+    pub(crate) fn plain(out: *mut O, stride: usize, columns: usize) -> Target<O> {
+        let (multiplier, bias, residual, factor) = (None, None, None, 1.0);
+        let (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
+        Target { multiplier, bias, residual, factor, low, high, out, stride, columns }
+    }
+}
+
 /// One panel, the vectors from `first` on: all rows times its columns.
 ///
 /// # Safety

@@ -24,7 +24,7 @@ pub struct Imported {
     pub path: PathBuf,
     /// SHA-256 of the file read.
     pub sha256: String,
-    /// Whether that is the hash of the published file.
+    /// Whether that is the hash of the published file; false where that hash is not known.
     pub is_published: bool,
     /// What was loaded.
     pub report: LoadReport,
@@ -66,6 +66,6 @@ pub fn import(file: &Path, name: &str, home: &Home, precision: Precision) -> Res
     let tensors: Vec<(&str, &StoredTensor)> =
         tensors.iter().map(|(name, stored)| (name.as_str(), stored)).collect();
     write_safetensors(&path, &tensors, &metadata)?;
-    let is_published = sha256.starts_with(cfg.sha256);
+    let is_published = !cfg.sha256.is_empty() && sha256.starts_with(cfg.sha256);
     Ok(Imported { cfg, path, sha256, is_published, report: pretrained.report })
 }

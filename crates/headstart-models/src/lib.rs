@@ -4,6 +4,7 @@
 //! for its first set. [`registry`] lists what there is; [`Pretrained`] joins a network, its parameters and the
 //! preprocessing it was trained with.
 
+mod bert;
 mod efficientnet;
 mod embedded;
 mod error;
@@ -17,7 +18,10 @@ mod mobilenet;
 mod pretrained;
 pub mod registry;
 mod resnet;
+mod vgg;
+mod vit;
 
+pub use bert::{Bert, ENCODERS, Sentence};
 pub use error::ModelsError;
 pub use fingerprint::{fingerprint, sha256_hex};
 pub use home::Home;

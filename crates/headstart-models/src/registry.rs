@@ -1,6 +1,6 @@
 //! What networks there are, and what published weights for them.
 
-use crate::{ModelsError, efficientnet, mobilenet, resnet};
+use crate::{ModelsError, efficientnet, mobilenet, resnet, vgg, vit};
 use headstart_data::{Decode, Interpolation, Preprocess};
 use headstart_graph::{Graph, GraphError, nearest};
 
@@ -14,6 +14,10 @@ enum Family {
     MobileNetV2,
     /// Width and depth factors.
     EfficientNetLite(f64, f64),
+    /// Convolutions of each block, and whether batch norms stand behind them.
+    Vgg([usize; 5], bool),
+    /// Features of a token.
+    Vit(usize),
 }
 
 /// An architecture: a row of its family's table.
@@ -44,6 +48,8 @@ impl Architecture {
             Family::ResNet(block, depths) => resnet::build(input, block, depths, classes),
             Family::MobileNetV2 => mobilenet::build(input, classes),
             Family::EfficientNetLite(width, depth) => efficientnet::build(input, width, depth, classes),
+            Family::Vgg(convs, batch_norm) => vgg::build(input, convs, batch_norm, classes),
+            Family::Vit(width) => vit::build(input, width, classes),
         }
     }
 }
@@ -59,7 +65,7 @@ pub struct PretrainedCfg {
     pub source: &'static str,
     /// The published file's name.
     pub file: &'static str,
-    /// The first hexadecimal digits of the file's SHA-256.
+    /// The first hexadecimal digits of the file's SHA-256; empty where nobody publishes them.
     pub sha256: &'static str,
     /// The weights' licence (SPDX).
     pub licence: &'static str,
@@ -95,6 +101,19 @@ pub const ARCHITECTURES: &[Architecture] = &[
     arch("resnet50", "fc", Family::ResNet(resnet::Block::Bottleneck, [3, 4, 6, 3])),
     arch("resnet101", "fc", Family::ResNet(resnet::Block::Bottleneck, [3, 4, 23, 3])),
     arch("resnet152", "fc", Family::ResNet(resnet::Block::Bottleneck, [3, 8, 36, 3])),
+    arch("vgg11", "classifier.6", Family::Vgg([1, 1, 2, 2, 2], false)),
+    arch("vgg13", "classifier.6", Family::Vgg([2, 2, 2, 2, 2], false)),
+    arch("vgg16", "classifier.6", Family::Vgg([2, 2, 3, 3, 3], false)),
+    arch("vgg19", "classifier.6", Family::Vgg([2, 2, 4, 4, 4], false)),
+    arch("vgg11_bn", "classifier.6", Family::Vgg([1, 1, 2, 2, 2], true)),
+    arch("vgg13_bn", "classifier.6", Family::Vgg([2, 2, 2, 2, 2], true)),
+    arch("vgg16_bn", "classifier.6", Family::Vgg([2, 2, 3, 3, 3], true)),
+    arch("vgg19_bn", "classifier.6", Family::Vgg([2, 2, 4, 4, 4], true)),
+    arch("vit_tiny_patch16_224", "head", Family::Vit(192)),
+    arch("vit_small_patch16_224", "head", Family::Vit(384)),
+    arch("vit_base_patch16_224", "head", Family::Vit(768)),
+    arch("deit_tiny_patch16_224", "head", Family::Vit(192)),
+    arch("deit_small_patch16_224", "head", Family::Vit(384)),
 ];
 
 /// ImageNet's mean and standard deviation, bilinear: torchvision's evaluation.
@@ -119,6 +138,36 @@ const fn torchvision(
             interpolation: Interpolation::Bilinear,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            decode: Decode::Exact,
+        },
+        classes: 1000,
+    }
+}
+
+const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
+/// timm's evaluation of vision transformers: bicubic, the middle nine tenths.
+const fn vit(
+    arch: &'static str,
+    tag: &'static str,
+    (source, file, sha256): (&'static str, &'static str, &'static str),
+    top1: f64,
+    (mean, std): ([f32; 3], [f32; 3]),
+) -> PretrainedCfg {
+    PretrainedCfg {
+        arch,
+        tag,
+        source,
+        file,
+        sha256,
+        licence: "Apache-2.0",
+        top1,
+        input: Preprocess {
+            resize: 248,
+            crop: 224,
+            interpolation: Interpolation::Bicubic,
+            mean,
+            std,
             decode: Decode::Exact,
         },
         classes: 1000,
@@ -200,6 +249,49 @@ pub const PRETRAINED: &[PretrainedCfg] = &[
     torchvision("resnet101", "tv2_in1k", ("resnet101-cd907fc2.pth", "cd907fc2"), 81.886, 232),
     torchvision("resnet152", "tv_in1k", ("resnet152-394f9c45.pth", "394f9c45"), 78.312, 256),
     torchvision("resnet152", "tv2_in1k", ("resnet152-f82ba261.pth", "f82ba261"), 82.284, 232),
+    torchvision("vgg11", "tv_in1k", ("vgg11-8a719046.pth", "8a719046"), 69.02, 256),
+    torchvision("vgg13", "tv_in1k", ("vgg13-19584684.pth", "19584684"), 69.928, 256),
+    torchvision("vgg16", "tv_in1k", ("vgg16-397923af.pth", "397923af"), 71.592, 256),
+    torchvision("vgg19", "tv_in1k", ("vgg19-dcbb9e9d.pth", "dcbb9e9d"), 72.376, 256),
+    torchvision("vgg11_bn", "tv_in1k", ("vgg11_bn-6002323d.pth", "6002323d"), 70.37, 256),
+    torchvision("vgg13_bn", "tv_in1k", ("vgg13_bn-abd245e5.pth", "abd245e5"), 71.586, 256),
+    torchvision("vgg16_bn", "tv_in1k", ("vgg16_bn-6c64b313.pth", "6c64b313"), 73.36, 256),
+    torchvision("vgg19_bn", "tv_in1k", ("vgg19_bn-c79401a0.pth", "c79401a0"), 74.218, 256),
+    vit(
+        "vit_tiny_patch16_224",
+        "augreg_in21k_ft_in1k",
+        ("Hugging Face: timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", ""),
+        75.454,
+        ([0.5; 3], [0.5; 3]),
+    ),
+    vit(
+        "vit_small_patch16_224",
+        "augreg_in21k_ft_in1k",
+        ("Hugging Face: timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", ""),
+        81.384,
+        ([0.5; 3], [0.5; 3]),
+    ),
+    vit(
+        "vit_base_patch16_224",
+        "augreg2_in21k_ft_in1k",
+        ("Hugging Face: timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", "model.safetensors", ""),
+        85.096,
+        ([0.5; 3], [0.5; 3]),
+    ),
+    vit(
+        "deit_tiny_patch16_224",
+        "fb_in1k",
+        ("facebookresearch/deit", "deit_tiny_patch16_224-a1311bcf.pth", "a1311bcf"),
+        72.172,
+        IMAGENET,
+    ),
+    vit(
+        "deit_small_patch16_224",
+        "fb_in1k",
+        ("facebookresearch/deit", "deit_small_patch16_224-cd65a155.pth", "cd65a155"),
+        79.844,
+        IMAGENET,
+    ),
 ];
 
 /// The architecture of that name, without a tag.

@@ -91,7 +91,8 @@ impl Backbone {
     fn sample(&self, session: &Session, pictures: &[&Picture], most: usize) -> Tensor {
         let (n, size) = (pictures.len().min(most), self.preprocess.values());
         let images = session.pool.map(n, |i| {
-            let image = pictures[i * pictures.len() / n].decode().ok()?;
+            let picture = pictures[i * pictures.len() / n];
+            let image = self.preprocess.decode(picture, &picture.bytes().ok()?).ok()?;
             let mut values = vec![0.0; size];
             self.preprocess.apply(&image, View::Center, &mut values);
             Some(values)

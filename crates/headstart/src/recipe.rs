@@ -1,6 +1,7 @@
 //! How a classifier is to be trained: plain data, checked before use and kept in the model file.
 
 use crate::{Artifact, ClassWeights, Error, PrecisionChoice};
+use headstart_data::Decode;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,8 @@ pub struct TrainOptions {
     pub weights: Option<PathBuf>,
     /// Precision of the trunk.
     pub precision: PrecisionChoice,
+    /// How JPEG files become pixels.
+    pub decode: Decode,
     /// Decides the split, the folds, the views and the order of batches.
     pub seed: u64,
     /// Views of each training image: its centre and `views - 1` random ones.
@@ -95,6 +98,7 @@ impl Default for TrainOptions {
             backbone: headstart_models::DEFAULT_BACKBONE.to_owned(),
             weights: None,
             precision: PrecisionChoice::default(),
+            decode: Decode::Exact,
             seed: 0,
             views: 1,
             class_weights: ClassWeighting::None,

@@ -106,6 +106,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         Some(file) => Pretrained::from_file(&options.backbone, file)?,
     };
     let (mut backbone, _, _) = Backbone::of(pretrained)?;
+    backbone.preprocess.decode = options.decode;
     let source = Source {
         data: &options.data,
         val: options.val.as_deref(),

@@ -10,6 +10,7 @@ use headstart::{Classifier, embed};
 pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let mut classifier = Classifier::open(&args.backbone, &workplace.home)?;
+    classifier.backbone.preprocess.decode = args.decode.into();
     let report = embed(
         &workplace.session(),
         &mut classifier.backbone,

@@ -176,7 +176,7 @@ fn bring_in(
         return Ok(Outcome::Fine);
     }
     printer.data(&format!("{name}: {}\n{}", imported.report, imported.path.display()))?;
-    if !imported.is_published {
+    if !imported.is_published && !imported.cfg.sha256.is_empty() {
         let (sha, file) = (&imported.sha256, imported.cfg.file);
         printer.say(&format!("note: this is not the published {file}: its SHA-256 is {sha}"));
     }

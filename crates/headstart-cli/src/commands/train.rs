@@ -22,6 +22,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         backbone: args.backbone,
         weights: args.weights,
         precision: args.precision.into(),
+        decode: args.decode.into(),
         seed: args.seed,
         views: args.views,
         class_weights: args.class_weights,

@@ -1,4 +1,4 @@
-//! `y = x weight^T + bias` over features. The checkpoint's weight is `[out, in]`, the bias `[out]`.
+//! `y = x weight^T + bias` over features, row by row of `[in]` or `[tokens, in]`. The checkpoint's weight is `[out, in]`, the bias `[out]`.
 //! Saved between forward and backward: the input.
 
 use super::{each_image, sum_over_rows};
@@ -19,11 +19,16 @@ pub struct Linear {
 
 impl Linear {
     pub(crate) fn output_shape(&self, node: &str, input: &Shape) -> Result<Shape, GraphError> {
-        if input.dims() != [self.in_features] {
-            let expected = format!("[{} features]", self.in_features);
-            return Err(GraphError::Shape { node: node.into(), expected, found: input.clone() });
+        match *input.dims() {
+            [features] if features == self.in_features => Ok(Shape::from([self.out_features])),
+            [tokens, features] if features == self.in_features => {
+                Ok(Shape::from([tokens, self.out_features]))
+            }
+            _ => {
+                let expected = format!("[{} features], or rows of them", self.in_features);
+                Err(GraphError::Shape { node: node.into(), expected, found: input.clone() })
+            }
         }
-        Ok(Shape::from([self.out_features]))
     }
 
     pub(crate) fn params(&self) -> Vec<ParamSpec> {
@@ -33,31 +38,57 @@ impl Linear {
         ]
     }
 
-    /// `[n, in]` to `[n, out]`.
+    /// `[n, .., in]` to `[n, .., out]`.
     pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-        each_image(pool, x.dims()[0], &Shape::from([self.out_features]), |i, out| {
+        each_image(pool, x.dims()[0], &rows_of(x, self.out_features), |i, out| {
             let weight = Mat::new(weight.data(), self.out_features, self.in_features);
-            matmul(Isa::current(), Mat::new(x.row(i), 1, self.in_features), weight.t(), out, false);
+            let rows = out.len() / self.out_features;
+            matmul(Isa::current(), Mat::new(x.row(i), rows, self.in_features), weight.t(), out, false);
             epilogue(out, bias.data(), None, None);
         })
     }
 
     pub(crate) fn input_gradient(&self, pool: &Pool, weight: &Tensor, gradient: &Tensor) -> Tensor {
-        each_image(pool, gradient.dims()[0], &Shape::from([self.in_features]), |i, dx| {
+        each_image(pool, gradient.dims()[0], &rows_of(gradient, self.in_features), |i, dx| {
             let weight = Mat::new(weight.data(), self.out_features, self.in_features);
-            matmul(Isa::current(), Mat::new(gradient.row(i), 1, self.out_features), weight, dx, false);
+            let rows = dx.len() / self.in_features;
+            matmul(Isa::current(), Mat::new(gradient.row(i), rows, self.out_features), weight, dx, false);
         })
     }
 
     /// The gradients of weight and bias.
     pub(crate) fn param_gradients(&self, x: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
-        let n = x.dims()[0];
+        let n = x.len() / self.in_features;
         let mut weight = Tensor::zeros([self.out_features, self.in_features]);
         let g = Mat::new(gradient.data(), n, self.out_features);
         matmul(Isa::current(), g.t(), Mat::new(x.data(), n, self.in_features), weight.data_mut(), false);
         let bias = sum_over_rows(gradient.data(), self.out_features);
         (weight, Tensor::from_fn([self.out_features], |i| bias[i]))
     }
+}
+
+/// The transpose of `[rows, columns]`, in square blocks so that both sides stay in cache.
+pub(crate) fn transposed(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const BLOCK: usize = 32;
+    let mut out = vec![0.0; matrix.len()];
+    for first_row in (0..rows).step_by(BLOCK) {
+        for first in (0..columns).step_by(BLOCK) {
+            for r in first_row..rows.min(first_row + BLOCK) {
+                for c in first..columns.min(first + BLOCK) {
+                    out[c * rows + r] = matrix[r * columns + c];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The shape of one image of `x` with `features` last.
+fn rows_of(x: &Tensor, features: usize) -> Shape {
+    let mut dims = x.dims()[1..].to_vec();
+    dims.pop();
+    dims.push(features);
+    Shape::from(dims)
 }
 
 impl std::fmt::Display for Linear {

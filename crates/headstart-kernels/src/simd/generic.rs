@@ -40,13 +40,31 @@ impl Simd for Generic {
     unsafe fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a + b)
     }
+    // As x86 has it: where one is no number, the second.
     #[inline(always)]
     unsafe fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        zip(a, b, f32::max)
+        zip(a, b, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
     unsafe fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        zip(a, b, f32::min)
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self, n: [f32; 4]) -> [f32; 4] {
+        // Of a NaN any number.
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
     unsafe fn from_s32(self, v: [f32; 4]) -> [f32; 4] {

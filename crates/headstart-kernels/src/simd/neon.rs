@@ -56,6 +56,29 @@ impl Simd for Neon {
         unsafe { vminq_f32(a, b) }
     }
     #[inline(always)]
+    unsafe fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vsubq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vdivq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self, n: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe {
+            let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+        }
+    }
+    #[inline(always)]
     unsafe fn from_s32(self, v: float32x4_t) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vcvtq_f32_s32(vreinterpretq_s32_f32(v)) }

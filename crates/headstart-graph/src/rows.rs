@@ -1,0 +1,87 @@
+//! Compiled steps that no epilogue follows: normalisation, attention and the like, over one image's rows.
+
+use crate::ops::embedding::pad_mask;
+use crate::ops::{AdaptiveAvgPool, ClassToken, Embedding, TokenPool, adaptive_pool};
+use headstart_kernels::{self as kernels, Isa, Pool, layer_norm};
+
+/// What such a step computes.
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
+    LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f64 },
+    Smooth(kernels::Smooth),
+    Attention(kernels::Attention),
+    Embedding { table: Vec<f32>, features: usize },
+    PadMask { pad: u32 },
+    ClassToken { token: Vec<f32> },
+    TokenPool(TokenPool),
+    AdaptiveAvgPool { pool: AdaptiveAvgPool, input: [usize; 3] },
+    Flatten { channels: usize },
+}
+
+impl Rows {
+    /// The kernel's name in a table.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Rows::LayerNorm { .. } => "layer norm f32",
+            Rows::Smooth(kernels::Smooth::Gelu) => "GELU f32",
+            Rows::Smooth(kernels::Smooth::GeluTanh) => "GELU(tanh) f32",
+            Rows::Smooth(kernels::Smooth::Tanh) => "tanh f32",
+            Rows::Attention(_) => "attention f32",
+            Rows::Embedding { .. } => "embedding f32",
+            Rows::PadMask { .. } => "pad mask",
+            Rows::ClassToken { .. } => "class token",
+            Rows::TokenPool(_) => "token pool",
+            Rows::AdaptiveAvgPool { .. } => "adaptive average",
+            Rows::Flatten { .. } => "flatten",
+        }
+    }
+
+    /// Number of weights.
+    pub(crate) fn values(&self) -> usize {
+        match self {
+            Rows::LayerNorm { weight, bias, .. } => weight.len() + bias.len(),
+            Rows::Embedding { table, .. } => table.len(),
+            Rows::ClassToken { token } => token.len(),
+            Rows::Smooth(_)
+            | Rows::Attention(_)
+            | Rows::PadMask { .. }
+            | Rows::TokenPool(_)
+            | Rows::AdaptiveAvgPool { .. }
+            | Rows::Flatten { .. } => 0,
+        }
+    }
+
+    /// Multiply-accumulates.
+    pub(crate) fn macs(&self) -> u64 {
+        if let Rows::Attention(attention) = self { attention.macs() } else { 0 }
+    }
+
+    /// Values of scratch for one image.
+    pub(crate) fn scratch(&self) -> usize {
+        if let Rows::Attention(attention) = self { attention.scratch() } else { 0 }
+    }
+
+    /// One image; `mask` is the second input where there is one.
+    pub(crate) fn run(
+        &self,
+        pool: &Pool,
+        x: &[f32],
+        mask: Option<&[f32]>,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) {
+        match self {
+            Rows::LayerNorm { weight, bias, eps } => {
+                layer_norm(Isa::current(), pool, x, (weight, bias, *eps), out);
+            }
+            Rows::Smooth(function) => function.run(Isa::current(), pool, x, out),
+            Rows::Attention(attention) => attention.run(pool, x, mask, scratch, out),
+            Rows::Embedding { table, features } => Embedding::run(table, *features, x, out),
+            Rows::PadMask { pad } => pad_mask(*pad, x, out),
+            Rows::ClassToken { token } => ClassToken::run(token, x, out),
+            Rows::TokenPool(tokens) => tokens.run(x, mask, out),
+            Rows::AdaptiveAvgPool { pool, input } => pool.run(*input, x, out),
+            Rows::Flatten { channels } => adaptive_pool::flatten(*channels, x, out),
+        }
+    }
+}
