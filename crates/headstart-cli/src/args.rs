@@ -1,5 +1,9 @@
 //! The command line.
 
+mod finetune;
+
+pub(crate) use finetune::Finetune;
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use headstart::models::DEFAULT_BACKBONE;
 use headstart::{ClassWeighting, EpochOptions, OptimizerKind, PrecisionChoice, Solver};
@@ -21,6 +25,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Train a classifier on labelled images and write it to one file.
     Train(Box<Train>),
+    /// Train on more of the network than its classifier, from a model of `train` or a backbone.
+    Finetune(Box<Finetune>),
+    /// Say whether fine-tuning a model is likely to pay, and what it would cost on this machine.
+    Advise(Advise),
     /// Measure a classifier on labelled images.
     Eval(Eval),
     /// Say what is in images.
@@ -231,11 +239,24 @@ pub(crate) struct Threads {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Advise {
+    /// A model file.
+    pub(crate) model: PathBuf,
+    /// The labelled images it was trained on.
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct Eval {
     /// A model file.
     pub(crate) model: String,
     /// Labelled images, as for train: test/ or val/ is measured where there is one.
     pub(crate) data: PathBuf,
+    /// Average over this many views of each image: its centre, and random crops.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) tta: usize,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -250,6 +271,9 @@ pub(crate) struct Predict {
     /// How many classes to name, most probable first.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
+    /// Average over this many views of each image: its centre, and random crops.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) tta: usize,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

@@ -38,7 +38,9 @@ pub(crate) fn exit_code(result: anyhow::Result<Outcome>, printer: &Printer) -> E
         Err(error) => {
             printer.error(&error);
             match error.downcast_ref::<headstart::Error>() {
-                Some(headstart::Error::Interrupted) => ExitCode::from(INTERRUPTED),
+                Some(headstart::Error::Interrupted | headstart::Error::Paused { .. }) => {
+                    ExitCode::from(INTERRUPTED)
+                }
                 _ => ExitCode::from(2),
             }
         }

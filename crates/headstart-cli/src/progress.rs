@@ -34,6 +34,8 @@ struct Running {
     total: usize,
     done: usize,
     said: Instant,
+    /// How it is doing, in a few words.
+    status: String,
     bar: ProgressBar,
 }
 
@@ -68,7 +70,14 @@ impl Talk {
 impl Progress for Talk {
     fn start(&self, what: &str, total: usize) {
         let bar = self.bar(what, total);
-        let running = Running { what: what.to_owned(), total, done: 0, said: Instant::now(), bar };
+        let running = Running {
+            what: what.to_owned(),
+            total,
+            done: 0,
+            said: Instant::now(),
+            status: String::new(),
+            bar,
+        };
         if let Some(before) = self.state().replace(running) {
             before.bar.finish_and_clear();
         }
@@ -81,7 +90,8 @@ impl Progress for Talk {
         running.bar.inc(n as u64);
         if self.show == Show::Lines && running.said.elapsed() >= PAUSE {
             running.said = Instant::now();
-            self.printer.say(&format!("{}: {} of {}", running.what, running.done, running.total));
+            let status = &running.status;
+            self.printer.say(&format!("{}: {} of {}{status}", running.what, running.done, running.total));
         }
     }
 
@@ -95,6 +105,13 @@ impl Progress for Talk {
         match self.state().as_ref() {
             Some(running) => running.bar.suspend(|| self.printer.say(text)),
             None => self.printer.say(text),
+        }
+    }
+
+    fn status(&self, text: &str) {
+        if let Some(running) = self.state().as_mut() {
+            running.status = format!(", {text}");
+            running.bar.set_message(format!("{}{}", running.what, running.status));
         }
     }
 }

@@ -27,4 +27,4 @@ pub use error::DataError;
 pub use image::{ImageError, RgbImage};
 pub use picture::{Item, Picture};
 pub use skipped::{SkipReason, Skipped};
-pub use transform::{Decode, Interpolation, Preprocess, View};
+pub use transform::{Decode, Interpolation, Preprocess, Strength, View};

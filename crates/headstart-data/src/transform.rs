@@ -1,7 +1,9 @@
 //! The preprocessing a network was trained with: resize, crop, scale, normalise. Equal to torchvision on Pillow.
 
+mod augment;
 mod resample;
 
+pub use augment::Strength;
 use headstart_tensor::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +67,13 @@ pub enum View {
         /// The seed of this view of this image.
         seed: u64,
     },
+    /// As [`View::Random`], and then changed in colour or shape, drawn from `seed` alone.
+    Augmented {
+        /// The seed of this view of this image.
+        seed: u64,
+        /// How far the change may go.
+        strength: Strength,
+    },
 }
 
 impl Preprocess {
@@ -124,13 +133,18 @@ impl Preprocess {
     }
 
     /// Hands over the pixels of `view` in runs, each with its place in `[crop, crop, 3]`. Places without a run are zero.
-    fn runs(&self, image: &RgbImage, view: View, run: impl FnMut(usize, &[u8])) {
+    fn runs(&self, image: &RgbImage, view: View, mut run: impl FnMut(usize, &[u8])) {
         if image.width == 0 || image.height == 0 {
             return;
         }
         match view {
             View::Center => self.center(image, run),
             View::Random { seed } => self.random(image, seed, run),
+            View::Augmented { seed, strength } => {
+                let mut view = self.pixels(image, View::Random { seed });
+                strength.apply(&mut Rng::named(seed, "augmentation"), &mut view);
+                run(0, &view.pixels);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! Reading executes nothing. Golden inputs (`golden.images`, u8 `[n, h, w, 3]`) and their logits
 //! (`golden.logits`) are run at load: a model that answers differently here is refused.
 
+use crate::fine_tune::FineTuned;
 use crate::head::LinearHead;
 use crate::{Backbone, Error, TrainOptions};
 use headstart_data::Preprocess;
@@ -16,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The version of model files this program writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+/// The newest version of model files this program reads, and that of fine-tuned models.
+pub const VERSION: u32 = 2;
+/// The version of models whose head alone was trained: older programs read them too.
+pub const FIRST_VERSION: u32 = 1;
 
 const MANIFEST: &str = "headstart";
 const MANIFEST_SUM: &str = "headstart.sha256";
@@ -33,7 +36,7 @@ const GOLDEN_TOLERANCE: f64 = 1e-3;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`VERSION`] of the program that wrote it.
+    /// The oldest version that can say all of it: [`FIRST_VERSION`], or 2 where `fine_tuned` is there.
     pub version: u32,
     /// The headstart that wrote it.
     pub headstart: String,
@@ -67,6 +70,9 @@ pub struct Manifest {
     pub train_images: usize,
     /// What validation gave.
     pub validation: Validation,
+    /// How more than the head was trained, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fine_tuned: Option<FineTuned>,
 }
 
 /// The settings that repeat a training.

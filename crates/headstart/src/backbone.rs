@@ -1,6 +1,6 @@
 //! A frozen network up to its classifier, compiled, with the preprocessing it was trained with.
 
-use crate::Error;
+use crate::{CachePrecision, Error};
 use headstart_data::Preprocess;
 use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
@@ -102,24 +102,38 @@ impl Backbone {
 
     /// Everything features depend on besides the image, as text: the name of their space in the cache.
     pub(crate) fn space(&self) -> String {
-        let p = &self.preprocess;
-        let cut = self.trunk_graph.nodes().last().map_or("", |n| n.name.as_str());
-        let graph = serde_json::to_string(&self.trunk_graph).unwrap_or_default();
-        let (isa, precision) = (Isa::current(), self.trunk.precision());
-        let products = if precision.is_native(isa) { "" } else { " of f32" };
-        let ranges = serde_json::to_string(&self.calibration).unwrap_or_default();
-        format!(
-            "features of headstart {}, kernels {REVISION}; graph {}; weights {}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}, ranges {}; isa {isa}",
-            env!("CARGO_PKG_VERSION"),
-            sha256_hex(graph.as_bytes()),
-            self.fingerprint,
-            p.decode,
-            p.resize,
-            p.interpolation,
-            p.crop,
-            p.mean,
-            p.std,
-            sha256_hex(ranges.as_bytes())
-        )
+        let precision = (self.trunk.precision(), &self.calibration);
+        space(&self.trunk_graph, &self.fingerprint, &self.preprocess, precision, CachePrecision::F32)
     }
+}
+
+/// Everything that the kept output of `trunk` depends on besides the image, where `fingerprint` is that of its weights.
+pub(crate) fn space(
+    trunk: &Graph,
+    fingerprint: &str,
+    p: &Preprocess,
+    (precision, calibration): (Precision, &Calibration),
+    kept: CachePrecision,
+) -> String {
+    let cut = trunk.nodes().last().map_or("", |n| n.name.as_str());
+    let graph = serde_json::to_string(trunk).unwrap_or_default();
+    let isa = Isa::current();
+    let products = if precision.is_native(isa) { "" } else { " of f32" };
+    let ranges = serde_json::to_string(calibration).unwrap_or_default();
+    let kept = match kept {
+        CachePrecision::F32 => "",
+        CachePrecision::F16 => ", kept in f16",
+    };
+    format!(
+        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}{kept}, ranges {}; isa {isa}",
+        env!("CARGO_PKG_VERSION"),
+        sha256_hex(graph.as_bytes()),
+        p.decode,
+        p.resize,
+        p.interpolation,
+        p.crop,
+        p.mean,
+        p.std,
+        sha256_hex(ranges.as_bytes())
+    )
 }

@@ -1,7 +1,8 @@
 //! Something that answers with labels: a model file, or a published network with its own ImageNet classifier.
 
-use crate::features::center;
+use crate::features::{CENTER, Views, through};
 use crate::head::LinearHead;
+use crate::loss::log_sum_exp;
 use crate::{Artifact, Backbone, Error, Features, Session, extract};
 use headstart_data::{Picture, Skipped};
 use headstart_models::{Home, IMAGENET_1K, Pretrained};
@@ -18,6 +19,8 @@ pub struct Classifier {
     pub head: LinearHead,
     labels: Vec<String>,
     published: bool,
+    /// Views of each image whose probabilities are averaged.
+    views: usize,
 }
 
 /// The answer for one image.
@@ -59,12 +62,51 @@ impl Classifier {
         if path.exists() || is_named_as_file {
             let artifact = Artifact::load(path, home)?;
             let (backbone, head) = (artifact.backbone, artifact.head);
-            return Ok(Classifier { backbone, head, labels: artifact.manifest.labels, published: false });
+            return Ok(Classifier {
+                backbone,
+                head,
+                labels: artifact.manifest.labels,
+                published: false,
+                views: 1,
+            });
         }
         let (backbone, weight, bias) = Backbone::of(Pretrained::open(model, home)?)?;
         let head = LinearHead::new(weight, bias)?;
         let labels = IMAGENET_1K.map(str::to_owned).to_vec();
-        Ok(Classifier { backbone, head, labels, published: true })
+        Ok(Classifier { backbone, head, labels, published: true, views: 1 })
+    }
+
+    /// The same, answering with the mean of the probabilities of `views` views of each image (1 to 64): its centre, and
+    /// random crops, half of them mirrored, that depend on its content alone.
+    ///
+    /// # Errors
+    /// Where `views` is out of its range.
+    pub fn with_views(self, views: usize) -> Result<Classifier, Error> {
+        if !(1..=64).contains(&views) {
+            return Err(Error::Setting { name: "--tta", found: views.to_string(), expected: "1 to 64" });
+        }
+        Ok(Classifier { views, ..self })
+    }
+
+    /// Features `[n * views, d]` to logits `[n, classes]`: of several views the logarithm of their mean probability.
+    ///
+    /// # Errors
+    /// Where the features do not fit the head.
+    pub(crate) fn logits(&self, session: &Session, features: &Tensor) -> Result<Tensor, Error> {
+        let logits = self.head.logits(session.pool, features)?;
+        if self.views == 1 {
+            return Ok(logits);
+        }
+        let (classes, n) = (logits.row_len(), logits.dims()[0] / self.views);
+        Ok(Tensor::from_fn([n, classes], |i| {
+            let (image, class) = (i / classes, i % classes);
+            let probability = |view: usize| {
+                let row = logits.row(image * self.views + view);
+                (f64::from(row[class]) - log_sum_exp(row)).exp()
+            };
+            let mean = (0..self.views).map(probability).sum::<f64>() / self.views as f64;
+            mean.max(f64::MIN_POSITIVE).ln() as f32
+        }))
     }
 
     /// Class names in the order of the logits.
@@ -85,16 +127,17 @@ impl Classifier {
         each: &mut dyn FnMut(Result<Prediction, Skipped>) -> bool,
     ) -> Result<(), Error> {
         let trunk = self.backbone.trunk();
+        let views = Views { each: self.views, ..CENTER };
         for chunk in pictures.chunks(4 * session.pool.threads() * trunk.group()) {
             session.check()?;
             let some: Vec<&Picture> = chunk.iter().collect();
-            let features = center(trunk, &self.backbone.preprocess, &some, session.pool);
+            let features = through(trunk, &self.backbone.preprocess, &some, views, session.pool);
             for (picture, features) in chunk.iter().zip(features) {
                 let answer = match features {
                     Err(error) => Err(Skipped { path: picture.path().to_owned(), reason: error.into() }),
                     Ok(features) => {
-                        let features = Tensor::from_fn([1, features.len()], |i| features[i]);
-                        let logits = self.head.logits(session.pool, &features)?;
+                        let features = Tensor::new([self.views, trunk.output().len()], features)?;
+                        let logits = self.logits(session, &features)?;
                         Ok(self.answer(picture.path(), logits.row(0), top))
                     }
                 };
@@ -123,11 +166,11 @@ impl Classifier {
         }
     }
 
-    /// The features of `pictures`, centre view, through the cache.
+    /// The features of `pictures`, a row for each view, through the cache.
     ///
     /// # Errors
     /// As [`extract`].
     pub fn features(&self, session: &Session, pictures: &[&Picture], what: &str) -> Result<Features, Error> {
-        extract(session, &self.backbone, pictures, 1, 0, what)
+        extract(session, &self.backbone, pictures, self.views, 0, what)
     }
 }

@@ -117,6 +117,115 @@ pub enum Error {
         /// The learning rate.
         lr: f64,
     },
+    /// A fine-tuning was interrupted; its state is on disk.
+    #[error(
+        "interrupted in epoch {epoch} at step {step}: `headstart finetune --resume {}` goes on from there",
+        folder.display()
+    )]
+    Paused {
+        /// The folder of the run.
+        folder: PathBuf,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Steps that were taken.
+        step: usize,
+    },
+    /// The loss of a fine-tuning ran away.
+    #[error(
+        "the loss became {loss} in epoch {epoch} at step {step}, at the rate {lr:e}: try --lr {suggested:e}; the last good state is in {}",
+        folder.display()
+    )]
+    Runaway {
+        /// The loss, or what else was no number.
+        loss: f32,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The step, from 1.
+        step: usize,
+        /// The recipe's learning rate.
+        lr: f64,
+        /// A smaller one.
+        suggested: f64,
+        /// The folder of the run.
+        folder: PathBuf,
+    },
+    /// Nothing is to be trained besides the classifier.
+    #[error(
+        "`{names}` unfreezes nothing besides the classifier, which `headstart train` fits: name one of {stages}"
+    )]
+    NothingUnfrozen {
+        /// What was named.
+        names: String,
+        /// The stages there are.
+        stages: String,
+    },
+    /// There is no recipe of that name.
+    #[error(
+        "there is no recipe `{name}`{}: lp-ft, lesson, gradual and full are there, or a TOML file",
+        if nearest.is_empty() { String::new() } else { format!(" (did you mean `{}`?)", nearest.join("`, `")) }
+    )]
+    UnknownRecipe {
+        /// The name.
+        name: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// A file is no recipe.
+    #[error("{} is no recipe: {detail}; `headstart finetune --dry-run` prints one", path.display())]
+    Recipe {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A run cannot go on: something it depends on has changed.
+    #[error(
+        "the run in {} cannot go on to the same model: its {what} was {expected} and is {found} now; start it anew without --resume",
+        folder.display()
+    )]
+    ResumeChanged {
+        /// The folder of the run.
+        folder: PathBuf,
+        /// What has changed: "data", "recipe", "headstart version".
+        what: &'static str,
+        /// What it was.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// There is no run to go on with, or its state is damaged.
+    #[error("{} holds no run that can go on: {detail}", path.display())]
+    NoRun {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A frozen parameter moved during a fine-tuning: a defect of this program.
+    #[error("the frozen `{name}` moved during the fit: please report this; no model was written")]
+    ParameterMoved {
+        /// The parameter or buffer.
+        name: String,
+    },
+    /// An image that was readable when the run began is not any more, or has other content.
+    #[error("{path} was readable when the run began and is not now ({detail}): put it back and use --resume")]
+    ImageLost {
+        /// The image.
+        path: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Activations could not be kept.
+    #[error(
+        "cannot keep the activations in {}: {source}; free space there, or use --no-cache, which computes them in every epoch",
+        path.display()
+    )]
+    CacheFull {
+        /// The segment.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// See [`DataError`].
     #[error(transparent)]
     Data(#[from] DataError),

@@ -32,7 +32,7 @@ pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Resu
         return Err(Error::NothingReadable { what: split.to_owned() });
     }
     let targets = labels(items, &features.kept);
-    let logits = classifier.head.logits(session.pool, &features.values)?;
+    let logits = classifier.logits(session, &features.values)?;
     let evaluation = Evaluation::new(&logits, &targets, classifier.labels())?;
     let skipped = data.skipped.iter().chain(&features.skipped).map(SkippedFile::from).collect();
     Ok(EvalReport { evaluation, split, skipped })

@@ -1,7 +1,7 @@
 //! Feature extraction: every image through the frozen trunk once, from the cache where it was before.
 
-use crate::{Backbone, Error, FeatureCache, Session};
-use headstart_data::{ImageError, Item, Picture, Preprocess, RgbImage, Skipped, View};
+use crate::{Backbone, CachePrecision, Error, FeatureCache, FeatureKey, Session};
+use headstart_data::{ImageError, Item, Picture, Preprocess, RgbImage, Skipped, Strength, View};
 use headstart_graph::Trunk;
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Images handed to the workers in one go.
+/// Images handed to the workers in one go, at most.
 const CHUNK: usize = 64;
+/// Values that are computed in one go, where an image has many.
+const CHUNK_VALUES: usize = 16 << 20;
 
 /// Features of many images.
 #[derive(Debug)]
@@ -32,12 +34,50 @@ pub struct Features {
     pub seconds: f64,
 }
 
-/// The views of an image: its centre, then `views - 1` that are drawn from `seed` and the image's content.
-fn views(hash: &[u8; 32], views: usize, seed: u64) -> Vec<View> {
-    let name: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-    let random = (1..views)
-        .map(|v| View::Random { seed: Rng::named(seed, &format!("view {v} of {name}")).next_u64() });
-    std::iter::once(View::Center).chain(random).collect()
+/// Which views of each image are computed, all drawn from `seed` and the image's content.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Views {
+    /// How many: the centre, and `each - 1` random ones.
+    pub(crate) each: usize,
+    /// What they are drawn from.
+    pub(crate) seed: u64,
+    /// How far random views go; `None` is crop and flip alone.
+    pub(crate) strength: Option<Strength>,
+}
+
+/// The centre alone.
+pub(crate) const CENTER: Views = Views { each: 1, seed: 0, strength: None };
+
+impl Views {
+    /// View `view` of the image whose content has that hash; 0 is its centre.
+    pub(crate) fn view(&self, hash: &[u8; 32], view: usize) -> View {
+        if view == 0 { View::Center } else { self.draw(hash, &format!("view {view}")) }
+    }
+
+    /// The random view of that name.
+    pub(crate) fn draw(&self, hash: &[u8; 32], name: &str) -> View {
+        let content: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        let seed = Rng::named(self.seed, &format!("{name} of {content}")).next_u64();
+        match self.strength {
+            None => View::Random { seed },
+            Some(strength) => View::Augmented { seed, strength },
+        }
+    }
+}
+
+/// The key of a view of an image.
+pub(crate) fn key(hash: &[u8; 32], view: View) -> FeatureKey {
+    let mut hasher = Sha256::new();
+    hasher.update(hash);
+    match view {
+        View::Center => {}
+        View::Random { seed } => hasher.update(seed.to_le_bytes()),
+        View::Augmented { seed, strength } => {
+            hasher.update(seed.to_le_bytes());
+            hasher.update(format!("{strength:?}"));
+        }
+    }
+    hasher.finalize().into()
 }
 
 struct Row {
@@ -60,37 +100,43 @@ pub fn activations(
     pool: &Pool,
 ) -> Result<Tensor, ImageError> {
     let pictures: Vec<&Picture> = items.iter().map(|item| &item.picture).collect();
-    let values =
-        center(trunk, preprocess, &pictures, pool).into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    let rows = through(trunk, preprocess, &pictures, CENTER, pool);
+    let values = rows.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
     let mut out = Tensor::zeros([&[items.len()], trunk.output().dims()].concat());
     out.data_mut().copy_from_slice(&values);
     Ok(out)
 }
 
-/// What the trunk makes of the centre view of each picture, [`Trunk::group`] of them at once on every thread.
-pub(crate) fn center(
+/// What the trunk makes of the views of each picture, one after the other, without the cache: [`Trunk::group`] pictures at
+/// once on every thread.
+pub(crate) fn through(
     trunk: &Trunk,
     preprocess: &Preprocess,
     pictures: &[&Picture],
+    views: Views,
     pool: &Pool,
 ) -> Vec<Result<Vec<f32>, ImageError>> {
-    let (group, size) = (trunk.group(), preprocess.values());
+    let (group, size, each) = (trunk.group(), preprocess.values(), views.each);
     let groups = pool.map(pictures.len().div_ceil(group), |g| {
         let part = &pictures[g * group..pictures.len().min((g + 1) * group)];
-        let decoded = |picture: &&Picture| preprocess.decode(picture, &picture.bytes()?);
-        let images: Vec<_> = part.iter().map(decoded).collect();
         let mut inputs = Vec::new();
-        for image in images.iter().flatten() {
-            let at = inputs.len();
-            inputs.resize(at + size, 0.0);
-            preprocess.apply(image, View::Center, &mut inputs[at..]);
-        }
+        let mut read = |picture: &&Picture| {
+            let bytes = picture.bytes()?;
+            let image = preprocess.decode(picture, &bytes)?;
+            let hash = if each > 1 { Sha256::digest(&bytes).into() } else { [0; 32] };
+            for view in 0..each {
+                let at = inputs.len();
+                inputs.resize(at + size, 0.0);
+                preprocess.apply(&image, views.view(&hash, view), &mut inputs[at..]);
+            }
+            Ok(())
+        };
+        let images: Vec<Result<(), ImageError>> = part.iter().map(&mut read).collect();
         let len = trunk.output().len();
         let mut outputs = vec![0.0; inputs.len() / size * len];
         trunk.run_many(&inputs, &mut outputs);
-        let mut rows = outputs.chunks_exact(len);
-        let row =
-            |image: Result<RgbImage, ImageError>| image.map(|_| rows.next().unwrap_or_default().to_vec());
+        let mut rows = outputs.chunks_exact(len * each);
+        let row = |image: Result<(), ImageError>| image.map(|()| rows.next().unwrap_or_default().to_vec());
         images.into_iter().map(row).collect::<Vec<_>>()
     });
     groups.into_iter().flatten().collect()
@@ -110,7 +156,13 @@ pub fn extract(
 ) -> Result<Features, Error> {
     let started = Instant::now();
     let dim = backbone.dim();
-    let mut cache = FeatureCache::open(session.home, &backbone.space(), dim, session.progress)?;
+    let precision = CachePrecision::F32;
+    let mut cache = FeatureCache::open(session.home, &backbone.space(), dim, precision, session.progress)?;
+    let mut values = Vec::new();
+    let wanted = pictures.len().saturating_mul(views_each).saturating_mul(dim);
+    if values.try_reserve_exact(wanted).is_err() {
+        return Err(Error::TooManyFeatures { rows: pictures.len().saturating_mul(views_each), dim });
+    }
     let mut found = Features {
         values: Tensor::default(),
         kept: Vec::new(),
@@ -120,76 +172,120 @@ pub fn extract(
         cached: 0,
         seconds: 0.0,
     };
-    let mut values = Vec::new();
-    let wanted = pictures.len().saturating_mul(views_each).saturating_mul(dim);
-    if values.try_reserve_exact(wanted).is_err() {
-        return Err(Error::TooManyFeatures { rows: pictures.len().saturating_mul(views_each), dim });
-    }
-    session.progress.start(what, pictures.len());
-    let mut all = || -> Result<(), Error> {
-        for (chunk, some) in pictures.chunks(CHUNK).enumerate() {
-            let group = backbone.trunk().group();
-            let rows = session.pool.map(some.len().div_ceil(group), |g| {
-                let part = &some[g * group..some.len().min((g + 1) * group)];
-                let rows = match session.interrupt.load(Ordering::Relaxed) {
-                    true => Vec::new(),
-                    false => rows_of(backbone, &cache, part, views_each, seed),
-                };
-                session.progress.advance(part.len());
-                rows
-            });
-            // After an interruption whole groups are missing: their images are taken up by the next run.
-            for (g, rows) in rows.into_iter().enumerate() {
-                for (i, row) in rows.into_iter().enumerate().map(|(i, row)| (g * group + i, row)) {
-                    let row = match row {
-                        Ok(row) => row,
-                        Err(error) => {
-                            found
-                                .skipped
-                                .push(Skipped { path: some[i].path().to_owned(), reason: error.into() });
-                            continue;
-                        }
-                    };
-                    found.kept.push(chunk * CHUNK + i);
-                    found.hashes.push(row.hash);
-                    for (key, fresh) in row.views {
-                        found.computed += usize::from(fresh.is_some());
-                        found.cached += usize::from(fresh.is_none());
-                        if let Some(features) = fresh {
-                            cache.insert(key, features)?;
-                        }
-                        cache.read(&key, &mut values)?;
-                    }
+    let views = Views { each: views_each, seed, strength: None };
+    let sweep = Sweep { trunk: backbone.trunk(), preprocess: &backbone.preprocess, views };
+    sweep.run(session, &mut cache, pictures, what, &mut |cache, i, row| {
+        match row {
+            Err(error) => {
+                found.skipped.push(Skipped { path: pictures[i].path().to_owned(), reason: error.into() });
+            }
+            Ok(row) => {
+                found.kept.push(i);
+                found.hashes.push(row.hash);
+                for (key, fresh) in row.views {
+                    found.computed += usize::from(fresh);
+                    found.cached += usize::from(!fresh);
+                    cache.read(&key, &mut values)?;
                 }
             }
-            if session.check().is_err() {
-                break;
-            }
         }
-        cache.flush()
-    };
-    let done = all();
-    session.progress.finish();
-    done?;
-    session.check()?;
+        Ok(())
+    })?;
     found.values = Tensor::new([found.kept.len() * views_each, dim], values)?;
     found.seconds = started.elapsed().as_secs_f64();
     Ok(found)
 }
 
-/// The rows of some pictures. What is not in the cache goes through the trunk a group at a time.
-fn rows_of(
-    backbone: &Backbone,
-    cache: &FeatureCache,
-    pictures: &[&Picture],
-    views_each: usize,
-    seed: u64,
-) -> Vec<Result<Row, ImageError>> {
-    let (trunk, dim, size) = (backbone.trunk(), backbone.dim(), backbone.preprocess.values());
-    let mut rows: Vec<Result<Row, ImageError>> = Vec::with_capacity(pictures.len());
-    let (mut inputs, mut places) = (Vec::new(), Vec::new());
-    let run =
-        |inputs: &mut Vec<f32>, places: &mut Vec<(usize, usize)>, rows: &mut Vec<Result<Row, ImageError>>| {
+/// An image after a sweep.
+pub(crate) struct Swept {
+    /// SHA-256 of its content.
+    pub(crate) hash: [u8; 32],
+    /// The key of each view, and whether it was computed now.
+    pub(crate) views: Vec<(FeatureKey, bool)>,
+}
+
+/// Images through a trunk into its cache, those that are not there yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Sweep<'a> {
+    /// What they go through.
+    pub(crate) trunk: &'a Trunk,
+    /// What makes its input.
+    pub(crate) preprocess: &'a Preprocess,
+    /// In which views.
+    pub(crate) views: Views,
+}
+
+/// Told of every image in order: its position, and what became of it.
+type Each<'a> = dyn FnMut(&mut FeatureCache, usize, Result<Swept, ImageError>) -> Result<(), Error> + 'a;
+
+impl Sweep<'_> {
+    /// Runs over `pictures`; when it returns, `cache` holds every view of those that can be read.
+    ///
+    /// # Errors
+    /// Where the cache cannot be used or the run was interrupted: then everything computed is in the cache.
+    pub(crate) fn run(
+        &self,
+        session: &Session,
+        cache: &mut FeatureCache,
+        pictures: &[&Picture],
+        what: &str,
+        each: &mut Each,
+    ) -> Result<(), Error> {
+        session.progress.start(what, pictures.len());
+        let group = self.trunk.group();
+        let each_image = self.views.each * self.trunk.output().len();
+        let least = group * session.pool.threads();
+        let size = (CHUNK_VALUES / each_image.max(1)).clamp(least, CHUNK.max(least));
+        let mut all = || -> Result<(), Error> {
+            for (chunk, some) in pictures.chunks(size).enumerate() {
+                let rows = session.pool.map(some.len().div_ceil(group), |g| {
+                    let part = &some[g * group..some.len().min((g + 1) * group)];
+                    let rows = match session.interrupt.load(Ordering::Relaxed) {
+                        true => Vec::new(),
+                        false => self.rows_of(cache, part),
+                    };
+                    session.progress.advance(part.len());
+                    rows
+                });
+                // After an interruption whole groups are missing: their images are taken up by the next run.
+                for (g, rows) in rows.into_iter().enumerate() {
+                    for (i, row) in rows.into_iter().enumerate().map(|(i, row)| (g * group + i, row)) {
+                        let row = match row {
+                            Err(error) => Err(error),
+                            Ok(row) => {
+                                let mut views = Vec::with_capacity(row.views.len());
+                                for (key, fresh) in row.views {
+                                    views.push((key, fresh.is_some()));
+                                    if let Some(features) = fresh {
+                                        cache.insert(key, features)?;
+                                    }
+                                }
+                                Ok(Swept { hash: row.hash, views })
+                            }
+                        };
+                        each(cache, chunk * size + i, row)?;
+                    }
+                }
+                if session.check().is_err() {
+                    break;
+                }
+            }
+            cache.flush()
+        };
+        let done = all();
+        session.progress.finish();
+        done?;
+        session.check()
+    }
+
+    /// The rows of some pictures. What is not in the cache goes through the trunk a group at a time.
+    fn rows_of(&self, cache: &FeatureCache, pictures: &[&Picture]) -> Vec<Result<Row, ImageError>> {
+        let (trunk, dim, size) = (self.trunk, self.trunk.output().len(), self.preprocess.values());
+        let mut rows: Vec<Result<Row, ImageError>> = Vec::with_capacity(pictures.len());
+        let (mut inputs, mut places) = (Vec::new(), Vec::new());
+        let run = |inputs: &mut Vec<f32>,
+                   places: &mut Vec<(usize, usize)>,
+                   rows: &mut Vec<Result<Row, ImageError>>| {
             let mut features = vec![0.0; places.len() * dim];
             trunk.run_many(inputs, &mut features);
             for (&(row, view), features) in places.iter().zip(features.chunks_exact(dim)) {
@@ -200,61 +296,52 @@ fn rows_of(
             inputs.clear();
             places.clear();
         };
-    for (i, picture) in pictures.iter().enumerate() {
-        let (row, fresh) = match views_of(cache, &backbone.preprocess, picture, views_each, seed) {
-            Ok(found) => found,
-            Err(error) => {
-                rows.push(Err(error));
-                continue;
-            }
-        };
-        rows.push(Ok(row));
-        for (view, seen, image) in fresh {
-            let at = inputs.len();
-            inputs.resize(at + size, 0.0);
-            backbone.preprocess.apply(&image, seen, &mut inputs[at..]);
-            places.push((i, view));
-            if places.len() == trunk.group() {
-                run(&mut inputs, &mut places, &mut rows);
+        for (i, picture) in pictures.iter().enumerate() {
+            let (row, fresh) = match self.views_of(cache, picture) {
+                Ok(found) => found,
+                Err(error) => {
+                    rows.push(Err(error));
+                    continue;
+                }
+            };
+            rows.push(Ok(row));
+            for (view, seen, image) in fresh {
+                let at = inputs.len();
+                inputs.resize(at + size, 0.0);
+                self.preprocess.apply(&image, seen, &mut inputs[at..]);
+                places.push((i, view));
+                if places.len() == trunk.group() {
+                    run(&mut inputs, &mut places, &mut rows);
+                }
             }
         }
+        run(&mut inputs, &mut places, &mut rows);
+        rows
     }
-    run(&mut inputs, &mut places, &mut rows);
-    rows
+
+    /// A picture's row without its fresh features, and what is to be computed for it.
+    fn views_of(&self, cache: &FeatureCache, picture: &Picture) -> Result<(Row, Fresh), ImageError> {
+        let bytes = picture.bytes()?;
+        let hash: [u8; 32] = Sha256::digest(&bytes).into();
+        let mut image: Option<Arc<RgbImage>> = None;
+        let mut row = Row { hash, views: Vec::with_capacity(self.views.each) };
+        let mut fresh = Vec::new();
+        for i in 0..self.views.each {
+            let view = self.views.view(&hash, i);
+            let key = key(&hash, view);
+            row.views.push((key, None));
+            if cache.contains(&key) {
+                continue;
+            }
+            let image = match &image {
+                Some(image) => image,
+                None => image.insert(Arc::new(self.preprocess.decode(picture, &bytes)?)),
+            };
+            fresh.push((i, view, Arc::clone(image)));
+        }
+        Ok((row, fresh))
+    }
 }
 
 /// The views of an image that are to be computed: their number, what they show, and the picture.
 type Fresh = Vec<(usize, View, Arc<RgbImage>)>;
-
-/// A picture's row without its fresh features, and what is to be computed for it.
-fn views_of(
-    cache: &FeatureCache,
-    preprocess: &Preprocess,
-    picture: &Picture,
-    views_each: usize,
-    seed: u64,
-) -> Result<(Row, Fresh), ImageError> {
-    let bytes = picture.bytes()?;
-    let hash: [u8; 32] = Sha256::digest(&bytes).into();
-    let mut image: Option<Arc<RgbImage>> = None;
-    let mut row = Row { hash, views: Vec::with_capacity(views_each) };
-    let mut fresh = Vec::new();
-    for (i, view) in views(&hash, views_each, seed).into_iter().enumerate() {
-        let mut hasher = Sha256::new();
-        hasher.update(hash);
-        if let View::Random { seed } = view {
-            hasher.update(seed.to_le_bytes());
-        }
-        let key: [u8; 32] = hasher.finalize().into();
-        row.views.push((key, None));
-        if cache.contains(&key) {
-            continue;
-        }
-        let image = match &image {
-            Some(image) => image,
-            None => image.insert(Arc::new(preprocess.decode(picture, &bytes)?)),
-        };
-        fresh.push((i, view, Arc::clone(image)));
-    }
-    Ok((row, fresh))
-}

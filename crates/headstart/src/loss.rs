@@ -16,7 +16,48 @@ pub fn cross_entropy(
     targets: &[usize],
     class_weights: Option<&[f32]>,
 ) -> Result<(f32, Tensor), HeadError> {
-    let classes = check(logits, targets)?;
+    let soft: Vec<SoftTarget> = targets.iter().map(|&target| SoftTarget::from(target)).collect();
+    soft_cross_entropy(logits, &soft, 0.0, class_weights)
+}
+
+/// What an image is: `share` of one class and the rest of another (mixup, Zhang et al. 2018), or one class alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SoftTarget {
+    /// The class that counts `share`.
+    pub class: usize,
+    /// The class that counts the rest.
+    pub other: usize,
+    /// 0 to 1.
+    pub share: f64,
+}
+
+impl From<usize> for SoftTarget {
+    fn from(class: usize) -> Self {
+        SoftTarget { class, other: class, share: 1.0 }
+    }
+}
+
+/// As [`cross_entropy`], against targets of which `smoothing` (0 to below 1) is spread evenly over all classes
+/// (Szegedy et al. 2016): PyTorch's `label_smoothing`. An image counts what its unsmoothed target weighs.
+///
+/// # Errors
+/// As [`cross_entropy`], or where `smoothing` or a share is out of its range.
+pub fn soft_cross_entropy(
+    logits: &Tensor,
+    targets: &[SoftTarget],
+    smoothing: f64,
+    class_weights: Option<&[f32]>,
+) -> Result<(f32, Tensor), HeadError> {
+    let hard: Vec<usize> = targets.iter().map(|t| t.class.max(t.other)).collect();
+    let classes = check(logits, &hard)?;
+    let range = |name, found: f64, ok: bool, expected| match ok {
+        true => Ok(()),
+        false => Err(HeadError::Setting { name, found, expected }),
+    };
+    range("label_smoothing", smoothing, (0.0..1.0).contains(&smoothing), "0 to below 1")?;
+    for target in targets {
+        range("share", target.share, (0.0..=1.0).contains(&target.share), "0 to 1")?;
+    }
     if let Some(weights) = class_weights {
         if weights.len() != classes {
             return Err(HeadError::ClassWeightCount { found: weights.len(), classes });
@@ -25,17 +66,29 @@ pub fn cross_entropy(
             return Err(HeadError::ClassWeight { class, found: f64::from(weights[class]) });
         }
     }
-    let weight = |target: usize| class_weights.map_or(1.0, |weights| f64::from(weights[target]));
-    let total: f64 = targets.iter().map(|&target| weight(target)).sum();
+    let weight = |class: usize| class_weights.map_or(1.0, |weights| f64::from(weights[class]));
+    let counts = |t: &SoftTarget| t.share * weight(t.class) + (1.0 - t.share) * weight(t.other);
+    let total: f64 = targets.iter().map(counts).sum();
+    let everywhere: f64 = (0..classes).map(weight).sum::<f64>() / classes as f64;
     let mut loss = 0.0;
     let mut gradient = logits.clone();
-    for (row, &target) in gradient.data_mut().chunks_exact_mut(classes).zip(targets) {
+    for (row, target) in gradient.data_mut().chunks_exact_mut(classes).zip(targets) {
         let norm = log_sum_exp(row);
-        let factor = weight(target) / total;
-        loss += factor * (norm - f64::from(row[target]));
+        // What the weighted target of this image adds up to, and the share of it that each class has.
+        let sum = (1.0 - smoothing) * counts(target) + smoothing * everywhere;
+        let part = |class: usize| {
+            let own = if class == target.class { target.share } else { 0.0 };
+            let own = own + if class == target.other { 1.0 - target.share } else { 0.0 };
+            weight(class) * ((1.0 - smoothing) * own + smoothing / classes as f64) / sum
+        };
+        let factor = sum / total;
         for (class, value) in row.iter_mut().enumerate() {
+            let part = part(class);
+            if part > 0.0 {
+                loss += factor * part * (norm - f64::from(*value));
+            }
             let probability = (f64::from(*value) - norm).exp();
-            *value = (factor * (probability - f64::from(u8::from(class == target)))) as f32;
+            *value = (factor * (probability - part)) as f32;
         }
     }
     Ok((loss as f32, gradient))
@@ -125,6 +178,35 @@ mod tests {
                 gradient.data(),
                 &[-0.72797555, 0.1957828, 0.5321928, 0.003573596, 0.001314653, -0.00488826]
             ) < 1e-6
+        );
+    }
+
+    #[test]
+    fn smoothing_with_weights_is_pytorchs_and_mixing_is_the_mean_of_two() {
+        // F.cross_entropy(torch.tensor([[1., 2., 3.], [0., -1., 4.]]), torch.tensor([0, 2]), torch.tensor([2., 1., .5]),
+        // label_smoothing=0.1)
+        let z = Tensor::new([2, 3], vec![1.0, 2.0, 3.0, 0.0, -1.0, 4.0]).unwrap();
+        let targets = [SoftTarget::from(0), SoftTarget::from(2)];
+        let (loss, gradient) = soft_cross_entropy(&z, &targets, 0.1, Some(&[2.0, 1.0, 0.5])).unwrap();
+        assert!((loss - 1.998_106_7).abs() < 1e-6, "{loss}");
+        let expected = [-0.677_643_2, 0.174_291_82, 0.503_351_4, -0.022_616_59, -0.011_843_395, 0.034_459_98];
+        let apart = headstart_testing::relative_l2(gradient.data(), &expected);
+        assert!(apart < 1e-6, "{gradient:?}");
+
+        let one = |class| cross_entropy(&z, &[class, class], None).unwrap();
+        let mixed = [SoftTarget { class: 0, other: 2, share: 0.25 }; 2];
+        let (loss, gradient) = soft_cross_entropy(&z, &mixed, 0.0, None).unwrap();
+        let ((a, da), (b, db)) = (one(0), one(2));
+        assert!((loss - (0.25 * a + 0.75 * b)).abs() < 1e-6);
+        for ((g, a), b) in gradient.data().iter().zip(da.data()).zip(db.data()) {
+            assert!((g - (0.25 * a + 0.75 * b)).abs() < 1e-7);
+        }
+        let bad = |share, smoothing| {
+            let targets = [SoftTarget { class: 0, other: 1, share }; 2];
+            soft_cross_entropy(&z, &targets, smoothing, None).unwrap_err().to_string()
+        };
+        assert!(
+            bad(1.5, 0.0).starts_with("share is 1.5") && bad(0.5, 1.0).starts_with("label_smoothing is 1")
         );
     }
 

@@ -126,6 +126,35 @@ impl Optimizer {
         gradient: &[f32],
         lr: f64,
     ) -> Result<(), HeadError> {
+        self.step_by(self.rule, name, parameter, gradient, lr)
+    }
+
+    /// As [`Optimizer::step`], without weight decay: for norms and biases.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    pub fn step_undecayed(
+        &mut self,
+        name: &str,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        lr: f64,
+    ) -> Result<(), HeadError> {
+        let rule = match self.rule {
+            Rule::Sgd { momentum, nesterov, .. } => Rule::Sgd { momentum, nesterov, weight_decay: 0.0 },
+            Rule::AdamW { betas, eps, .. } => Rule::AdamW { betas, eps, weight_decay: 0.0 },
+        };
+        self.step_by(rule, name, parameter, gradient, lr)
+    }
+
+    fn step_by(
+        &mut self,
+        rule: Rule,
+        name: &str,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        lr: f64,
+    ) -> Result<(), HeadError> {
         within(lr >= 0.0 && lr.is_finite(), "learning rate", lr, "a number from 0")?;
         let n = parameter.len();
         let same = |what, found| match found == n {
@@ -133,7 +162,7 @@ impl Optimizer {
             false => Err(HeadError::Parameter { name: name.to_owned(), parameter: n, what, found }),
         };
         same("gradient", gradient.len())?;
-        let remembers = match self.rule {
+        let remembers = match rule {
             Rule::Sgd { momentum, .. } => [momentum > 0.0, false],
             Rule::AdamW { .. } => [true, true],
         };
@@ -147,7 +176,7 @@ impl Optimizer {
             same("optimizer state", memory.second.len())?;
         }
         memory.steps += 1;
-        match self.rule {
+        match rule {
             Rule::Sgd { momentum, nesterov, weight_decay } => {
                 sgd(parameter, gradient, memory, lr, momentum, nesterov, weight_decay);
             }
@@ -232,6 +261,24 @@ mod tests {
             let found = four_steps(rule);
             let close = found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6);
             assert!(close, "{rule:?}: {found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_without_decay_is_one_of_the_same_rule_with_none() {
+        let sgd = |weight_decay| Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay };
+        let adamw = |weight_decay| Rule::AdamW { betas: [0.9, 0.99], eps: 1e-8, weight_decay };
+        for (with, without) in [(sgd(0.5), sgd(0.0)), (adamw(0.5), adamw(0.0))] {
+            let (mut a, mut b) = (Optimizer::new(with).unwrap(), Optimizer::new(without).unwrap());
+            let (mut x, mut y) = ([1.0f32, -2.0], [1.0f32, -2.0]);
+            for _ in 0..3 {
+                a.step_undecayed("w", &mut x, &[0.3, 0.1], 0.1).unwrap();
+                b.step("w", &mut y, &[0.3, 0.1], 0.1).unwrap();
+            }
+            assert_eq!(x, y);
+            a.step("w", &mut x, &[0.3, 0.1], 0.1).unwrap();
+            b.step("w", &mut y, &[0.3, 0.1], 0.1).unwrap();
+            assert_ne!(x, y);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{Artifact, ClassWeights, Error, PrecisionChoice};
 use headstart_data::Decode;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How much an image of each class counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -150,23 +150,30 @@ impl TrainOptions {
                 expected: "a share between 0 and 1",
             });
         }
-        let folder = match self.output.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => std::path::Path::new("."),
-        };
-        let bad =
-            |expected| Err(Error::Setting { name: "-o", found: self.output.display().to_string(), expected });
-        if self.output.is_dir() || self.output.file_name().is_none() {
-            return bad("the name of a file, not a folder");
-        }
-        if !folder.is_dir() {
-            return bad("a file in a folder that exists");
-        }
-        if self.output.exists() && !Artifact::is_model(&self.output) {
-            return bad("a new file, or a model file to replace: this one exists and is something else");
-        }
-        Ok(())
+        check_output(&self.output)
     }
+}
+
+/// Whether a model file can be written to `output`.
+///
+/// # Errors
+/// Where it is no file's name, its folder is not there, or something else than a model stands in its place.
+pub(crate) fn check_output(output: &Path) -> Result<(), Error> {
+    let folder = match output.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let bad = |expected| Err(Error::Setting { name: "-o", found: output.display().to_string(), expected });
+    if output.is_dir() || output.file_name().is_none() {
+        return bad("the name of a file, not a folder");
+    }
+    if !folder.is_dir() {
+        return bad("a file in a folder that exists");
+    }
+    if output.exists() && !Artifact::is_model(output) {
+        return bad("a new file, or a model file to replace: this one exists and is something else");
+    }
+    Ok(())
 }
 
 impl ClassWeighting {

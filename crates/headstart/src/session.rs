@@ -15,6 +15,8 @@ pub trait Progress: Sync {
     fn finish(&self);
     /// Something a person should know, in a sentence.
     fn note(&self, text: &str);
+    /// How the piece of work in hand is doing, in a few words.
+    fn status(&self, _: &str) {}
 }
 
 /// Tells nobody.

@@ -1,16 +1,16 @@
 //! The main job: from a folder of labelled images to a model file and an honest accuracy.
 
-use crate::artifact::{Manifest, Recipe, VERSION, Validation, whole_fingerprint};
+use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LogisticRegression};
 use crate::metrics::{Evaluation, majority_accuracy};
+use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::precision::{self, PrecisionPart};
-use crate::{Artifact, Backbone, Error, Features, Session, SkippedFile, Solver, TrainOptions, extract};
-use headstart_data::{Dataset, Item, OpenOptions, Picture, split};
-use headstart_models::{Pretrained, fingerprint, sha256_hex};
+use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
+use headstart_data::{Item, Picture};
+use headstart_models::{Pretrained, fingerprint};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What `train` reports.
@@ -107,8 +107,14 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     };
     let (mut backbone, _, _) = Backbone::of(pretrained)?;
     backbone.preprocess.decode = options.decode;
-    let mut parts = Parts::open(session, options)?;
-    strict(options, &parts.skipped)?;
+    let source = Source {
+        data: &options.data,
+        val: options.val.as_deref(),
+        val_fraction: options.val_fraction,
+        seed: options.seed,
+    };
+    let mut parts = Parts::open(session, &source, None)?;
+    strict(options.strict, &parts.skipped)?;
     let class_weights = options.class_weights.resolve(&parts.classes)?;
     let classes = parts.classes.len();
     let precision =
@@ -123,7 +129,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     for features in [&train, &val] {
         parts.skipped.extend(features.skipped.iter().map(SkippedFile::from));
     }
-    strict(options, &parts.skipped)?;
+    strict(options.strict, &parts.skipped)?;
     let (train_labels, val_labels) = (labels(&parts.train, &train.kept), labels(&parts.val, &val.kept));
     if let Some(class) = (0..classes).find(|c| !train_labels.contains(c)) {
         return Err(Error::NothingReadable { what: format!("the class \"{}\"", parts.classes[class]) });
@@ -171,7 +177,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     };
 
     let manifest = Manifest {
-        version: VERSION,
+        version: FIRST_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes.clone(),
         preprocess: backbone.preprocess.clone(),
@@ -191,6 +197,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
             accuracy: val_part.accuracy,
             accuracy_ci95: val_part.accuracy_ci95,
         },
+        fine_tuned: None,
     };
     let weights_sha256 = whole_fingerprint(&manifest.graph, &manifest.classifier, &backbone.params, &head);
     let name = backbone.name.clone();
@@ -218,115 +225,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     })
 }
 
-/// The data, parted into what is trained on and what is measured on.
-struct Parts {
-    classes: Vec<String>,
-    train: Vec<Item>,
-    val: Vec<Item>,
-    /// The share that was held out here; none where the data set its own apart.
-    val_fraction: Option<f64>,
-    skipped: Vec<SkippedFile>,
-}
-
-impl Parts {
-    fn open(session: &Session, options: &TrainOptions) -> Result<Parts, Error> {
-        let data = Dataset::open(&options.data, &OpenOptions::default())?;
-        let note = |text: String| session.progress.note(&text);
-        for (a, b) in data.similar_classes() {
-            note(format!(
-                "the classes \"{a}\" and \"{b}\" differ in upper and lower case only: are they one class?"
-            ));
-        }
-        if let (Some(path), Some(unused)) = (&options.val, &data.val) {
-            note(format!("{} images of val/ are not used: --val names {}", unused.len(), path.display()));
-        }
-        let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
-        let own = options.val.is_some() || data.val.is_some();
-        let (train, val) = match (&options.val, data.val) {
-            (Some(path), _) => {
-                let known = OpenOptions { classes: Some(data.classes.clone()) };
-                let val = Dataset::open(path, &known)?;
-                skipped.extend(val.skipped.iter().map(SkippedFile::from));
-                let (split, items) = val.held_out();
-                if items.len()
-                    < val.train.len() + val.val.iter().chain(&val.test).map(Vec::len).sum::<usize>()
-                {
-                    note(format!("of {} only {split}/ is used for validation", path.display()));
-                }
-                (data.train, items.to_vec())
-            }
-            (None, Some(val)) => (data.train, val),
-            (None, None) => {
-                let labels: Vec<usize> = data.train.iter().map(|i| i.label).collect();
-                let (train, val) = split::stratified(&labels, options.val_fraction, options.seed)?;
-                let take =
-                    |positions: Vec<usize>| positions.into_iter().map(|i| data.train[i].clone()).collect();
-                (take(train), take(val))
-            }
-        };
-        let val_fraction = (!own).then_some(options.val_fraction);
-        Ok(Parts { classes: data.classes, train, val, val_fraction, skipped })
-    }
-}
-
-/// Says what makes the accuracy less worth than it looks: images on both sides, classes that are not measured, images
-/// with two labels.
-fn warn(session: &Session, classes: &[String], train: (&Features, &[usize]), val: (&Features, &[usize])) {
-    let images = |(count, what): (usize, &str)| match count {
-        1 => format!("1 image {what}"),
-        n => format!("{n} images {what}"),
-    };
-    let mut known: BTreeMap<&[u8; 32], usize> = BTreeMap::new();
-    let mut two_labels = 0;
-    for (hash, &label) in train.0.hashes.iter().zip(train.1) {
-        two_labels += usize::from(*known.entry(hash).or_insert(label) != label);
-    }
-    let leaks = val.0.hashes.iter().filter(|hash| known.contains_key(hash)).count();
-    if leaks > 0 {
-        let text = images((leaks, "for validation stand among those for training, byte for byte"));
-        session.progress.note(&format!("{text}: the accuracy looks better than it is"));
-    }
-    if two_labels > 0 {
-        session
-            .progress
-            .note(&images((two_labels, "for training repeat another one under a different label")));
-    }
-    let absent: Vec<&str> = classes
-        .iter()
-        .enumerate()
-        .filter(|(c, _)| !val.1.contains(c))
-        .map(|(_, name)| name.as_str())
-        .collect();
-    if !absent.is_empty() {
-        session
-            .progress
-            .note(&format!("no image for validation, so nothing is known about: {}", absent.join(", ")));
-    }
-}
-
-fn strict(options: &TrainOptions, skipped: &[SkippedFile]) -> Result<(), Error> {
-    let faults: Vec<&SkippedFile> = skipped.iter().filter(|s| s.fault).collect();
-    match faults.first() {
-        Some(first) if options.strict => {
-            let first = format!("{} ({})", first.path, first.detail);
-            Err(Error::Strict { count: faults.len(), first })
-        }
-        _ => Ok(()),
-    }
-}
-
 fn count(targets: &[usize], classes: usize) -> Vec<usize> {
     let mut counts = vec![0; classes];
     targets.iter().for_each(|&t| counts[t] += 1);
     counts
-}
-
-/// What was trained on: the content and label of every image, in order.
-fn data_hash(features: &Features, labels: &[usize]) -> String {
-    let mut bytes = Vec::with_capacity(features.hashes.len() * 40);
-    for (hash, &label) in features.hashes.iter().zip(labels) {
-        bytes.extend(hash);
-        bytes.extend((label as u64).to_le_bytes());
-    }
-    sha256_hex(&bytes)
 }

@@ -1,7 +1,7 @@
 //! Model files: what is saved comes back, and what is damaged, newer or incomplete is refused with a reason.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use headstart::artifact::{Recipe, VERSION, Validation};
+use headstart::artifact::{FIRST_VERSION, Recipe, VERSION, Validation};
 use headstart::data::{Decode, Interpolation, Preprocess};
 use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
 use headstart::head::LinearHead;
@@ -42,7 +42,7 @@ fn model() -> Artifact {
     let backbone =
         Backbone::new(graph.clone(), "fc".into(), all, preprocess.clone(), "small.none".into()).unwrap();
     let manifest = Manifest {
-        version: VERSION,
+        version: FIRST_VERSION,
         headstart: "0.1.0".into(),
         labels: vec!["ants".into(), "bees".into()],
         preprocess,
@@ -65,6 +65,7 @@ fn model() -> Artifact {
         data_sha256: String::new(),
         train_images: 0,
         validation: Validation { n: 0, accuracy: 0.0, accuracy_ci95: [0.0, 1.0] },
+        fine_tuned: None,
     };
     Artifact { manifest, backbone, head }
 }

@@ -10,7 +10,7 @@ use headstart::{Classifier, EvalReport, evaluate};
 
 pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let classifier = Classifier::open(&args.model, &workplace.home)?;
+    let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
     let report = evaluate(&workplace.session(), &classifier, &args.data)?;
     if printer.is_json() {
         printer.json(&report)?;

@@ -1,9 +1,11 @@
 //! The commands: each reads its arguments, asks the library, and prints.
 
+mod advise;
 mod bench;
 mod cache;
 mod embed;
 mod eval;
+mod finetune;
 mod inspect;
 mod models;
 mod predict;
@@ -23,6 +25,8 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
     headstart::Isa::from_env()?;
     match command {
         Command::Train(args) => train::run(*args, printer),
+        Command::Finetune(args) => finetune::run(*args, printer),
+        Command::Advise(args) => advise::run(&args, printer),
         Command::Eval(args) => eval::run(&args, printer),
         Command::Predict(args) => predict::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Predict, printer: &Printer) -> anyhow::Result<Outcome> 
     // Standard input is read before Ctrl-C is taken over, so that one is enough to end the waiting.
     let (pictures, skipped) = pictures(&args.images)?;
     let workplace = Workplace::open(args.threads.count, Talk::notes(*printer))?;
-    let classifier = Classifier::open(&args.model, &workplace.home)?;
+    let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
     let mut outcome = Outcome::Fine;
     let mut skip = |skipped: &Skipped| {
         printer.say(&format!("skipped {}: {}", skipped.path, skipped.reason));

@@ -1,6 +1,6 @@
 //! `headstart train`: labelled images in, a model file and an honest accuracy out.
 
-use super::skipped;
+use super::{advise, skipped};
 use crate::args::Train;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -38,6 +38,10 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     skipped::say(&report.skipped, printer);
     printer.data(&text(&report))?;
     let model = &report.model;
+    // The model is written: what cannot be advised on is no reason to fail.
+    if let Ok(line) = advise::line(&workplace.session(), &options.output, &options.data) {
+        printer.say(&line);
+    }
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));
     Ok(Outcome::Fine)
 }

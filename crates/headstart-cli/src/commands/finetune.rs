@@ -1,0 +1,103 @@
+//! `headstart finetune`: a model file or a backbone in, one whose last stages were trained on out.
+
+use super::skipped;
+use crate::args::Finetune;
+use crate::outcome::Outcome;
+use crate::printer::Printer;
+use crate::table::{Align, Table, percent};
+use crate::workplace::Workplace;
+use headstart::fine_tune::{TunePlan, plan};
+use headstart::{TuneReport, fine_tune};
+
+pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> {
+    let workplace = Workplace::with_progress(args.threads.count, printer)?;
+    let dry_run = args.dry_run;
+    let options = args.options()?;
+    if dry_run {
+        let plan = plan(&workplace.session(), &options)?;
+        if printer.is_json() {
+            printer.json(&plan)?;
+        } else {
+            printer.say(&planned(&plan));
+            printer.data(&plan.recipe.to_toml())?;
+        }
+        return Ok(Outcome::Fine);
+    }
+    let report = fine_tune(&workplace.session(), &options)?;
+    if printer.is_json() {
+        printer.json(&report)?;
+        return Ok(Outcome::Fine);
+    }
+    skipped::say(&report.skipped, printer);
+    printer.data(&text(&report))?;
+    let model = &report.model;
+    printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));
+    Ok(Outcome::Fine)
+}
+
+fn planned(plan: &TunePlan) -> String {
+    let [train, val] = plan.images;
+    let shape: Vec<String> = plan.activations.iter().map(usize::to_string).collect();
+    format!(
+        "{}: {} learn, {} parameters, {} are frozen\n\
+         cut after `{}`, {} values an image; {train} images for training, {val} for validation, {} steps",
+        plan.backbone,
+        plan.unfrozen.join(", "),
+        plan.trainable_parameters,
+        plan.frozen_parameters,
+        plan.cut,
+        shape.join("x"),
+        plan.steps
+    )
+}
+
+fn text(report: &TuneReport) -> String {
+    let TuneReport { train, val, features, frozen, seconds, start, .. } = report;
+    let mut epochs = Table::new([
+        ("epoch", Align::Right),
+        ("loss", Align::Right),
+        ("right", Align::Right),
+        ("val loss", Align::Right),
+        ("val right", Align::Right),
+        ("rate", Align::Right),
+        ("images/s", Align::Right),
+    ]);
+    let blank = || "-".to_owned();
+    let loss = |loss: f64| format!("{loss:.4}");
+    epochs.row(["0".into(), blank(), blank(), loss(start.loss), percent(start.accuracy), blank(), blank()]);
+    for e in &report.epochs {
+        epochs.row([
+            e.epoch.to_string(),
+            loss(e.train_loss),
+            percent(e.train_accuracy),
+            loss(e.val_loss),
+            percent(e.val_accuracy),
+            format!("{:.2e}", e.lr),
+            format!("{:.1}", e.images_per_second),
+        ]);
+    }
+    let mut text = format!("{epochs}\n");
+    let mut line = |what: &str, value: String| text += &format!("{what:<10} {value}\n");
+    line("backbone", report.backbone.clone());
+    line("recipe", report.recipe.name.clone());
+    line("images", format!("{} for training, {} for validation", train.n, val.n));
+    let learned = report.unfrozen.join(", ");
+    line(
+        "trained",
+        format!("{learned}: {} parameters, cut after `{}`", report.trainable_parameters, report.cut),
+    );
+    line("frozen", format!("{} parameters, {} tensors, {}", frozen.parameters, frozen.tensors, frozen.sha));
+    line("features", format!("{} computed, {} cached", features.computed, features.cached));
+    line(
+        "time",
+        format!(
+            "{:.1} s: features {:.1}, head {:.1}, fit {:.1}",
+            seconds.total, seconds.features, seconds.head, seconds.fit
+        ),
+    );
+    let [low, high] = val.accuracy_ci95.map(percent);
+    let accuracy = percent(val.accuracy);
+    line("accuracy", format!("{accuracy} (95 % interval {low} to {high}), epoch {}", report.best_epoch));
+    line("model", report.model.clone());
+    text
+}

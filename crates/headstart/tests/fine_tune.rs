@@ -1,0 +1,513 @@
+//! Fine-tuning as a whole, on a tiny network and tiny pictures: the same bytes whatever the threads, the cache and the
+//! interruptions, and every mistake answered before or while it happens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where its surroundings fail"
+)]
+
+use headstart::artifact::{FIRST_VERSION, Recipe, VERSION, Validation};
+use headstart::data::{Decode, Interpolation, Preprocess};
+use headstart::fine_tune::{Augment, CacheUse, Line, Schedule, Start, plan};
+use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
+use headstart::head::LinearHead;
+use headstart::models::{Home, fingerprint};
+use headstart::tensor::Rng;
+use headstart::{
+    Artifact, Backbone, CachePrecision, Classifier, Error, Manifest, OptimizerKind, Pool, Progress, Session,
+    Solver, TuneOptions, TuneRecipe, TuneReport, evaluate, fine_tune,
+};
+use headstart_testing::seeded;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Home, data, a starting model, and what was said.
+struct Place {
+    folder: tempfile::TempDir,
+    said: Mutex<Vec<String>>,
+    /// Steps of the work in hand after which the run is interrupted.
+    stop_after: AtomicUsize,
+    interrupt: AtomicBool,
+}
+
+impl Progress for Place {
+    fn start(&self, what: &str, _: usize) {
+        self.said.lock().unwrap().push(what.to_owned());
+    }
+    fn advance(&self, n: usize) {
+        let epochs = self.said.lock().unwrap().last().is_some_and(|what| what.starts_with("epoch "));
+        for _ in 0..if epochs { n } else { 0 } {
+            if self.stop_after.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.interrupt.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+    fn finish(&self) {
+        self.said.lock().unwrap().push(String::new());
+    }
+    fn note(&self, text: &str) {
+        self.said.lock().unwrap().push(text.to_owned());
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Place {
+            folder: tempfile::tempdir().unwrap(),
+            said: Mutex::default(),
+            stop_after: AtomicUsize::new(usize::MAX),
+            interrupt: AtomicBool::new(false),
+        };
+        pictures(&place.path("data"));
+        start().save(&place.path("start.safetensors")).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Three short epochs on the last stage.
+    fn options(&self, output: &str) -> TuneOptions {
+        let start = Start::Model(self.path("start.safetensors"));
+        let recipe = TuneRecipe { epochs: 3, batch_size: 8, lr: 0.05, patience: 0, ..TuneRecipe::default() };
+        TuneOptions { recipe, ..TuneOptions::new(start, self.path("data"), self.path(output)) }
+    }
+
+    fn tune(&self, options: &TuneOptions, threads: usize) -> Result<TuneReport, Error> {
+        let (home, pool) = (Home::at(self.path("home")), Pool::new(threads));
+        let session = Session { home: &home, pool: &pool, progress: self, interrupt: &self.interrupt };
+        fine_tune(&session, options)
+    }
+
+    /// As [`Place::tune`], with a change of the options; the model's bytes.
+    fn model(&self, name: &str, threads: usize, change: impl FnOnce(&mut TuneOptions)) -> Vec<u8> {
+        let mut options = self.options(name);
+        change(&mut options);
+        self.tune(&options, threads).unwrap();
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    fn refusal(&self, change: impl FnOnce(&mut TuneOptions)) -> String {
+        let mut options = self.options("refused.safetensors");
+        change(&mut options);
+        let error = self.tune(&options, 1).unwrap_err().to_string();
+        assert!(!options.output.exists(), "no model after an error");
+        error
+    }
+
+    fn has_said(&self, what: &str) -> bool {
+        self.said.lock().unwrap().iter().any(|text| text.contains(what))
+    }
+}
+
+/// Noise around a colour and a direction of stripes of each class: 20 and 8 pictures of each of three.
+fn pictures(folder: &Path) {
+    for (split, count) in [("train", 20), ("val", 8)] {
+        for (class, name) in ["ants", "bees", "cats"].into_iter().enumerate() {
+            let folder = folder.join(split).join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            for i in 0..count {
+                let mut rng = Rng::named(7, &format!("{split} {name} {i}"));
+                let picture = image::RgbImage::from_fn(16, 16, |x, y| {
+                    let stripe = [x, y, x + y][class] / 2 % 2 * 60;
+                    let value = 60.0 + f64::from(stripe) + rng.range(0.0, 120.0);
+                    image::Rgb([value as u8, (value + 10.0 * class as f64) as u8, 90])
+                });
+                picture.save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+}
+
+/// A network of three stages, and a head that has learned nothing.
+fn start() -> Artifact {
+    let mut b = GraphBuilder::new([16, 16, 3]);
+    let mut x = b.input();
+    for (i, stride) in [(1, 2), (2, 1), (3, 2)] {
+        b.stage(&format!("layer{i}"));
+        x = b.conv(&format!("layer{i}.conv"), x, 8, (3, stride), Padding::Same).unwrap();
+        x = b.batch_norm(&format!("layer{i}.bn"), x, 1e-5).unwrap();
+        x = b.activation(&format!("layer{i}.relu"), x, Activation::Relu).unwrap();
+    }
+    b.stage("fc");
+    let x = b.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
+    b.linear("fc", x, 3).unwrap();
+    let graph = b.finish();
+    let params = graph.params().into_iter();
+    let all: Params = params.map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0))).collect();
+    let part = |name: &str| all.get(name).unwrap().clone();
+    let head = LinearHead::new(part("fc.weight"), part("fc.bias")).unwrap();
+    let preprocess = Preprocess {
+        resize: 16,
+        crop: 16,
+        interpolation: Interpolation::Bilinear,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        decode: Decode::Exact,
+    };
+    let weights_sha256 = fingerprint(&graph, &all);
+    let backbone =
+        Backbone::new(graph.clone(), "fc".into(), all, preprocess.clone(), "small.none".into()).unwrap();
+    let recipe = Recipe {
+        seed: 7,
+        views: 1,
+        val_fraction: None,
+        solver: Solver::Convergence,
+        class_weights: None,
+        l2: Some(0.1),
+    };
+    let manifest = Manifest {
+        version: FIRST_VERSION,
+        headstart: "0.1.0".into(),
+        labels: ["ants", "bees", "cats"].map(str::to_owned).to_vec(),
+        preprocess,
+        backbone: "small.none".into(),
+        graph,
+        classifier: "fc".into(),
+        precision: Default::default(),
+        calibration: Default::default(),
+        trunk_sha256: backbone.fingerprint.clone(),
+        weights_sha256,
+        slim: false,
+        recipe,
+        data_sha256: String::new(),
+        train_images: 0,
+        validation: Validation { n: 0, accuracy: 0.0, accuracy_ci95: [0.0, 1.0] },
+        fine_tuned: None,
+    };
+    Artifact { manifest, backbone, head }
+}
+
+#[test]
+fn a_tuned_model_is_better_says_how_it_was_made_and_can_be_tuned_again() {
+    let place = Place::new();
+    let mut options = place.options("m.safetensors");
+    options.recipe.epochs = 12;
+    let report = place.tune(&options, 2).unwrap();
+    assert!(report.val.accuracy > report.start.accuracy + 0.2, "{report:?}");
+    assert!(report.val.accuracy >= 0.8, "{report:?}");
+    assert_eq!(
+        (report.unfrozen.as_slice(), report.cut.as_str()),
+        (&["layer3".into(), "fc".into()][..], "layer2.relu")
+    );
+    assert_eq!(report.trainable_parameters, 8 * 8 * 9 + 16 + 27);
+    assert_eq!(report.frozen.parameters, 8 * 3 * 9 + 8 * 8 * 9 + 32);
+    // Two convolutions and four of each norm; of the third norm its statistics.
+    assert_eq!((report.frozen.tensors, report.frozen.sha), (2 + 8 + 2, "unchanged"));
+    assert_eq!((report.epochs.len(), report.best_epoch > 0), (12, true));
+    assert!(report.epochs[11].train_loss < report.epochs[0].train_loss);
+
+    let home = Home::at(place.path("home"));
+    let model = Artifact::load(&options.output, &home).unwrap();
+    let tuned = model.manifest.fine_tuned.clone().unwrap();
+    assert_eq!((model.manifest.version, tuned.best_epoch), (VERSION, report.best_epoch));
+    assert_eq!((&tuned.recipe, tuned.frozen.0.len()), (&options.recipe, 12));
+    let before = start();
+    let same = |name: &str| model.backbone.params.get(name) == before.backbone.params.get(name);
+    assert!(same("layer2.conv.weight") && same("layer3.bn.running_var"));
+    assert!(!same("layer3.conv.weight") && !same("layer3.bn.bias"));
+
+    // What evaluation says of the file is what the report says.
+    let (pool, stop) = (Pool::new(1), false.into());
+    let session = Session { home: &home, pool: &pool, progress: &headstart::Quiet, interrupt: &stop };
+    let classifier = Classifier::open(options.output.to_str().unwrap(), &home).unwrap();
+    let again = evaluate(&session, &classifier, &place.path("data")).unwrap();
+    assert_eq!(again.evaluation.accuracy, report.val.accuracy);
+    assert!((again.evaluation.loss - report.val.loss).abs() < 1e-4);
+
+    let mut second = place.options("second.safetensors");
+    second.start = Start::Model(options.output.clone());
+    let second = place.tune(&second, 1).unwrap();
+    assert_eq!(second.start.accuracy, report.val.accuracy, "it starts where the first ended");
+
+    // The history has every step and epoch, and the receipt at both ends.
+    let history = std::fs::read_to_string(options.folder.join("history.jsonl")).unwrap();
+    let lines: Vec<Line> = history.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 1 + 12 * 9 + 1);
+    let (Line::FrozenBefore { sha256: first }, Line::FrozenAfter { sha256: last }) =
+        (&lines[0], &lines[lines.len() - 1])
+    else {
+        panic!("{history}")
+    };
+    assert_eq!((first, last), (&tuned.frozen, &tuned.frozen));
+    assert!(!options.folder.join("checkpoint.safetensors").exists(), "it has no use any more");
+}
+
+#[test]
+fn threads_and_the_cache_do_not_change_a_byte() {
+    let place = Place::new();
+    let expected = place.model("a.safetensors", 1, |_| {});
+    assert_eq!(place.model("b.safetensors", 2, |_| {}), expected, "two threads");
+    let never = |o: &mut TuneOptions| o.cache = CacheUse::Never;
+    assert_eq!(place.model("c.safetensors", 2, never), expected, "without the cache");
+    assert!(place.has_said("without the cache"));
+    assert_ne!(place.model("d.safetensors", 1, |o| o.seed = 1), expected, "another seed");
+
+    let half = |o: &mut TuneOptions| o.cache_precision = CachePrecision::F16;
+    let halves = place.model("e.safetensors", 1, half);
+    assert_ne!(halves, expected);
+    let both = |o: &mut TuneOptions| (half(o), never(o)).0;
+    assert_eq!(place.model("f.safetensors", 2, both), halves, "f16 rounds alike without the cache");
+
+    let views = |o: &mut TuneOptions| {
+        o.recipe.augment = Augment::Strong;
+        o.recipe.views = Some(3);
+        o.recipe.mixup = 0.2;
+        o.recipe.label_smoothing = 0.1;
+    };
+    let augmented = place.model("g.safetensors", 1, views);
+    assert_ne!(augmented, expected);
+    let both = |o: &mut TuneOptions| (views(o), never(o)).0;
+    assert_eq!(place.model("h.safetensors", 2, both), augmented, "views are the same without the cache");
+    let fresh = |o: &mut TuneOptions| (views(o), o.recipe.views = Some(0)).0;
+    let drawn = place.model("i.safetensors", 1, fresh);
+    assert_ne!(drawn, augmented);
+    assert_eq!(place.model("j.safetensors", 2, fresh), drawn, "fresh views are seeded");
+}
+
+/// Interrupts after `step` steps and goes on; the model's bytes.
+fn interrupted(place: &Place, name: &str, step: usize, change: impl Fn(&mut TuneOptions)) -> Vec<u8> {
+    let mut options = place.options(name);
+    change(&mut options);
+    place.stop_after.store(step, Ordering::Relaxed);
+    let error = place.tune(&options, 1).unwrap_err();
+    assert!(matches!(error, Error::Paused { step: at, .. } if at == step), "{error}");
+    assert!(error.to_string().contains("--resume"), "{error}");
+    place.interrupt.store(false, Ordering::Relaxed);
+    let resumed = TuneOptions::of_run(&options.folder).unwrap();
+    assert_eq!(resumed, TuneOptions { resume: true, ..options.clone() });
+    place.tune(&resumed, 2).unwrap();
+    std::fs::read(place.path(name)).unwrap()
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_bytes() {
+    let place = Place::new();
+    let adamw = |o: &mut TuneOptions| {
+        o.recipe.optimizer = OptimizerKind::Adamw;
+        o.recipe.schedule = Schedule::OneCycle;
+        o.recipe.mixup = 0.3;
+        o.recipe.augment = Augment::Light;
+        o.recipe.views = Some(2);
+    };
+    let gradual = |o: &mut TuneOptions| {
+        o.recipe.gradual = true;
+        o.recipe.unfreeze = vec!["all".into()];
+    };
+    let plain = |_: &mut TuneOptions| {};
+    let changes: [(&str, &dyn Fn(&mut TuneOptions)); 3] =
+        [("sgd", &plain), ("adamw", &adamw), ("gradual", &gradual)];
+    for (name, change) in changes {
+        let whole = place.model(&format!("{name}.safetensors"), 2, change);
+        // In the first epoch, at the end of one, in the last.
+        for step in [3, 8, 21] {
+            let resumed = interrupted(&place, &format!("{name}{step}.safetensors"), step, change);
+            assert!(resumed == whole, "{name} after {step} steps");
+        }
+    }
+    let history = std::fs::read_to_string(place.path("sgd21.run/history.jsonl")).unwrap();
+    assert_eq!(history.lines().count(), 1 + 3 * 9 + 1, "every step once");
+}
+
+#[test]
+fn a_run_that_has_changed_does_not_go_on() {
+    let place = Place::new();
+    let options = place.options("m.safetensors");
+    place.stop_after.store(5, Ordering::Relaxed);
+    place.tune(&options, 1).unwrap_err();
+    place.interrupt.store(false, Ordering::Relaxed);
+    let resume = |change: &dyn Fn(&mut TuneOptions)| {
+        let mut options = TuneOptions::of_run(&options.folder).unwrap();
+        change(&mut options);
+        place.tune(&options, 1).unwrap_err().to_string()
+    };
+    let message = resume(&|o| o.recipe.lr = 0.01);
+    assert!(message.contains("its recipe was `lr = 0.05` and is `lr = 0.01` now"), "{message}");
+    assert!(resume(&|o| o.seed = 3).contains("its recipe was `seed = 0`"));
+    let other = place.path("data/train/ants/0.png");
+    let kept = std::fs::read(&other).unwrap();
+    std::fs::copy(place.path("data/train/ants/1.png"), &other).unwrap();
+    assert!(resume(&|_| {}).contains("its data was"), "{}", resume(&|_| {}));
+    std::fs::write(&other, kept).unwrap();
+    let mut tuned = place.options("other.safetensors");
+    tuned.recipe.epochs = 6;
+    place.tune(&tuned, 1).unwrap();
+    let start = Start::Model(place.path("other.safetensors"));
+    assert!(resume(&|o| o.start = start.clone()).contains("its starting model was"));
+
+    let checkpoint = options.folder.join("checkpoint.safetensors");
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&checkpoint, &bytes).unwrap();
+    assert!(resume(&|_| {}).contains("it is not what was saved"));
+    bytes[last] ^= 1;
+    std::fs::write(&checkpoint, &bytes).unwrap();
+    place.tune(&TuneOptions::of_run(&options.folder).unwrap(), 1).unwrap();
+    let error = TuneOptions::of_run(&options.folder).unwrap_err().to_string();
+    assert!(error.contains("holds no run that can go on"), "{error}");
+}
+
+#[test]
+fn a_loss_that_runs_away_names_the_step_and_keeps_the_last_good_state() {
+    let place = Place::new();
+    let mut options = place.options("m.safetensors");
+    options.recipe = TuneRecipe { lr: 100.0, clip: 0.0, warmup: 0.0, ..options.recipe };
+    options.recipe.unfreeze = vec!["all".into()];
+    let error = place.tune(&options, 1).unwrap_err();
+    let Error::Runaway { step, suggested, .. } = &error else { panic!("{error}") };
+    assert!(*step > 1 && *suggested == 10.0);
+    let text = error.to_string();
+    assert!(text.contains(&format!("at step {step}")) && text.contains("try --lr 1e1"), "{text}");
+    assert!(!options.output.exists());
+    let kept = headstart_weights::StateDict::open(&options.folder.join("checkpoint.safetensors")).unwrap();
+    for (name, tensor) in kept.iter() {
+        assert!(tensor.to_tensor().unwrap().data().iter().all(|v| v.is_finite()), "{name}");
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_before_any_work() {
+    let place = Place::new();
+    assert!(place.refusal(|o| o.recipe.lr = 0.0).starts_with("--lr is 0: expected a number above 0"));
+    assert!(place.refusal(|o| o.recipe.lr = 1e9).starts_with("--lr is 1000000000"));
+    assert!(place.refusal(|o| o.recipe.epochs = 0).starts_with("--epochs is 0"));
+    assert!(place.refusal(|o| o.recipe.epochs = 1 << 40).starts_with("--epochs is"));
+    assert!(place.refusal(|o| o.recipe.batch_size = 0).starts_with("--batch-size is 0"));
+    assert!(place.refusal(|o| o.recipe.views = Some(4)).starts_with("--views is 4"));
+    let nothing = place.refusal(|o| o.recipe.unfreeze = vec!["fc".into()]);
+    assert!(nothing.contains("name one of layer1, layer2, layer3, fc"), "{nothing}");
+    let typo = place.refusal(|o| o.recipe.unfreeze = vec!["layre3".into()]);
+    assert!(typo.contains("did you mean `layer3`"), "{typo}");
+    assert!(place.refusal(|o| o.data = place.path("nowhere")).contains("nowhere"));
+    assert!(place.refusal(|o| o.resume = true).contains("holds no run"));
+    assert!(!place.path("refused.run/checkpoint.safetensors").exists());
+    // A batch larger than the data, and one of a single image, are batches.
+    place.model("large.safetensors", 1, |o| o.recipe.batch_size = 1000);
+    place.model("single.safetensors", 1, |o| (o.recipe.batch_size, o.recipe.epochs) = (1, 1));
+}
+
+#[test]
+fn the_rate_that_is_found_leaves_no_trace_in_the_fit() {
+    let place = Place::new();
+    let mut options = place.options("found.safetensors");
+    options.find_lr = true;
+    let report = place.tune(&options, 1).unwrap();
+    let lr = report.recipe.lr;
+    assert!(lr > 1e-6 && lr < 0.1 && lr != options.recipe.lr, "{lr}");
+    let given =
+        place.tune(&TuneOptions { recipe: report.recipe, ..place.options("given.safetensors") }, 1).unwrap();
+    let read = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert_eq!(read("found.safetensors"), read("given.safetensors"));
+    assert_eq!(given.recipe.lr, lr);
+    let resumed = interrupted(&place, "found-resumed.safetensors", 4, |o| o.find_lr = true);
+    assert_eq!(resumed, read("found.safetensors"));
+}
+
+#[test]
+fn the_fit_ends_where_nothing_improves_and_the_best_weights_are_kept() {
+    let place = Place::new();
+    let mut options = place.options("m.safetensors");
+    // A rate that only does harm after the first steps.
+    options.recipe = TuneRecipe { epochs: 40, patience: 2, ..options.recipe };
+    let report = place.tune(&options, 1).unwrap();
+    assert!(report.epochs.len() < 40, "{report:?}");
+    assert_eq!(report.epochs.len(), report.best_epoch + 2);
+    let best = report.epochs.iter().map(|e| e.val_accuracy).fold(report.start.accuracy, f64::max);
+    assert_eq!(report.val.accuracy, best);
+    // A rate at which nothing is learned leaves the start.
+    let mut still = place.options("still.safetensors");
+    still.recipe.lr = 1e-12;
+    let report = place.tune(&still, 1).unwrap();
+    assert_eq!(report.val.accuracy, report.start.accuracy);
+}
+
+#[test]
+fn a_time_budget_plans_epochs_and_one_that_holds_none_is_refused() {
+    let place = Place::new();
+    let mut options = place.options("m.safetensors");
+    options.time_budget = Some(1e4);
+    assert_eq!(place.tune(&options, 1).unwrap().epochs.len(), 3, "never more than the recipe's");
+    assert!(place.refusal(|o| o.time_budget = Some(1e-3)).starts_with("--time-budget is 0 s"));
+    assert!(place.has_said("an epoch takes about"));
+}
+
+#[test]
+fn gradual_goes_down_stage_by_stage_and_the_plan_says_what_would_be_done() {
+    let place = Place::new();
+    let mut options = place.options("m.safetensors");
+    options.recipe.gradual = true;
+    options.recipe.unfreeze = vec!["all".into()];
+    let (home, pool, stop) = (Home::at(place.path("home")), Pool::new(1), false.into());
+    let session = Session { home: &home, pool: &pool, progress: &place, interrupt: &stop };
+    let planned = plan(&session, &options).unwrap();
+    assert_eq!((planned.images, planned.steps, planned.cut.as_str()), ([60, 24], 24, "input"));
+    assert_eq!(planned.unfrozen, ["layer1", "layer2", "layer3", "fc"]);
+    assert!(!place.path("home").exists() && !options.folder.exists(), "a plan writes nothing");
+    let report = place.tune(&options, 1).unwrap();
+    assert!(place.has_said("from epoch 2 on layer2, layer3, fc learn"));
+    assert!(place.has_said("from epoch 3 on layer1, layer2, layer3, fc learn"));
+    assert_eq!((report.cut.as_str(), report.frozen.parameters), ("input", 0));
+}
+
+#[test]
+fn classes_that_count_more_and_images_that_cannot_be_read_are_taken_into_account() {
+    let place = Place::new();
+    let expected = place.model("a.safetensors", 1, |_| {});
+    let table = place.path("weights.csv");
+    std::fs::write(&table, "label,weight\nants,5\nbees,1\ncats,1\n").unwrap();
+    let weighted = |o: &mut TuneOptions| o.class_weights = headstart::ClassWeighting::Table(table.clone());
+    assert_ne!(place.model("b.safetensors", 1, weighted), expected);
+    std::fs::write(place.path("data/train/ants/0.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
+    let report = place.tune(&place.options("c.safetensors"), 1).unwrap();
+    assert_eq!((report.train.n, report.skipped.len()), (59, 1));
+    let error = place.refusal(|o| o.strict = true);
+    assert!(error.contains("--strict accepts none"), "{error}");
+    // Where activations cannot be kept: a file stands in their folder's place.
+    std::fs::remove_dir_all(place.path("home")).unwrap();
+    std::fs::write(place.path("home"), "x").unwrap();
+    assert!(place.refusal(|_| {}).contains("HEADSTART_HOME names another folder"));
+}
+
+#[test]
+fn several_views_answer_with_their_mean_in_evaluation_as_in_prediction() {
+    let place = Place::new();
+    let options = place.options("m.safetensors");
+    place.tune(&options, 1).unwrap();
+    let (home, pool, stop) = (Home::at(place.path("home")), Pool::new(2), false.into());
+    let session = Session { home: &home, pool: &pool, progress: &headstart::Quiet, interrupt: &stop };
+    let open = |views| Classifier::open(options.output.to_str().unwrap(), &home).unwrap().with_views(views);
+    let (one, five) = (open(1).unwrap(), open(5).unwrap());
+    let loss = |c: &Classifier| evaluate(&session, c, &place.path("data")).unwrap().evaluation.loss;
+    assert_ne!(loss(&one), loss(&five));
+    assert_eq!(loss(&five), loss(&five));
+    let picture = headstart::data::Picture::from_file("bee", place.path("data/val/bees/3.png"));
+    let answer = |classifier: &Classifier| {
+        let mut found = Vec::new();
+        let each = &mut |answer: Result<headstart::Prediction, _>| {
+            found = answer.unwrap().top;
+            true
+        };
+        classifier.predict(&session, std::slice::from_ref(&picture), 3, each).unwrap();
+        found
+    };
+    let probability = |classifier: &Classifier, label: &str| {
+        answer(classifier).into_iter().find(|r| r.label == label).unwrap().probability
+    };
+    assert_ne!(answer(&one), answer(&five));
+    // The mean of the views, computed from their features.
+    let features = five.features(&session, &[&picture], "").unwrap();
+    assert_eq!(features.values.dims()[0], 5);
+    let logits = five.head.logits(&pool, &features.values).unwrap();
+    let mean: f64 = (0..5)
+        .map(|view| {
+            let exps: Vec<f64> = logits.row(view).iter().map(|&z| f64::from(z).exp()).collect();
+            exps[1] / exps.iter().sum::<f64>() / 5.0
+        })
+        .sum();
+    assert!((probability(&five, "bees") - mean).abs() < 1e-5);
+    assert!(open(0).unwrap_err().to_string().starts_with("--tta is 0") && open(65).is_err());
+}
