@@ -441,7 +441,7 @@ mod with_weights {
             for signal in signals {
                 // The second may come when the process is gone.
                 Command::new("kill")
-                    .args([signal, &child.id().to_string()])
+                    .args([signal, child.id().to_string().as_str()])
                     .stderr(Stdio::null())
                     .status()
                     .unwrap();
