@@ -251,6 +251,28 @@ mod with_weights {
     }
 
     #[test]
+    fn a_model_keeps_the_precision_it_was_trained_in() {
+        let place = Place::new();
+        place.colours();
+        for precision in ["bf16", "int8"] {
+            let report = place.json(&format!("train data --precision {precision} -o m.safetensors --json"));
+            assert_eq!(report["precision"]["chosen"], precision);
+            // The same features, so the cache of the training serves.
+            let again = place.json("eval m.safetensors data --json");
+            assert!(again["accuracy"].as_f64().unwrap() > 0.9, "{again}");
+            let features = place.json(&format!("embed data --precision {precision} -o {precision}.npy --json"));
+            assert_eq!((&features["precision"], &features["n"]), (&Value::from(precision), &Value::from(16)));
+        }
+        assert_ne!(bytes(&place.path("bf16.npy")), bytes(&place.path("int8.npy")));
+        let report = place.json("train data --precision auto --decode scaled -o auto.safetensors --json");
+        assert_eq!(report["precision"]["chosen"], "f32");
+        assert!(report["precision"]["why"].as_str().unwrap().contains("fewer than 3000"), "{report}");
+        let layers = place.json("inspect tf_efficientnet_lite0 --compiled --precision int8 --json");
+        let kernels = layers["layers"].as_array().unwrap();
+        assert!(kernels.iter().any(|l| l["kernel"] == "direct 1x1/1 int8"), "{layers}");
+    }
+
+    #[test]
     fn features_are_written_as_an_array_with_a_table() {
         let place = Place::new();
         place.colours();

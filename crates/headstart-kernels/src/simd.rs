@@ -41,7 +41,7 @@ pub trait Simd: Copy {
     /// `2^n` for whole `n` from -127, which gives 0, to 128, which gives infinity.
     unsafe fn power_of_two(self, n: Self::V) -> Self::V;
     /// f32 from s32.
-    unsafe fn from_s32(self, v: Self::V) -> Self::V;
+    unsafe fn s32_to_f32(self, v: Self::V) -> Self::V;
     /// f32 from bf16.
     unsafe fn load_bf16(self, from: *const u16) -> Self::V;
     /// f32 rounded to the nearest bf16, ties to even.

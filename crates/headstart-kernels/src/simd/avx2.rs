@@ -79,7 +79,7 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn from_s32(self, v: __m256) -> __m256 {
+    unsafe fn s32_to_f32(self, v: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(v)) }
     }

@@ -95,7 +95,7 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn from_s32(self, v: __m512) -> __m512 {
+    unsafe fn s32_to_f32(self, v: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(v)) }
     }

@@ -67,7 +67,7 @@ impl Simd for Generic {
         n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
-    unsafe fn from_s32(self, v: [f32; 4]) -> [f32; 4] {
+    unsafe fn s32_to_f32(self, v: [f32; 4]) -> [f32; 4] {
         v.map(|v| v.to_bits().cast_signed() as f32)
     }
     #[inline(always)]

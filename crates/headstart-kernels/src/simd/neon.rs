@@ -79,7 +79,7 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn from_s32(self, v: float32x4_t) -> float32x4_t {
+    unsafe fn s32_to_f32(self, v: float32x4_t) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vcvtq_f32_s32(vreinterpretq_s32_f32(v)) }
     }
