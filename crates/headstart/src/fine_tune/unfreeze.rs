@@ -12,8 +12,8 @@ pub(crate) struct Unfrozen {
     pub(crate) stages: Vec<String>,
 }
 
-/// The parameters that `names` and the classifier stand for. A name is `last` (the last stage with a convolution that sees
-/// more than a pixel, and what follows it), `all`, a stage, a layer, a parameter, a prefix of one up to a dot, or a
+/// The parameters that `names` and the classifier stand for. A name is `last` (the last stage that looks further than
+/// a pixel or a token, and what follows it), `all`, a stage, a layer, a parameter, a prefix of one up to a dot, or a
 /// pattern with `*` (any letters) and `?` (one letter).
 ///
 /// # Errors
@@ -67,14 +67,18 @@ impl Unfrozen {
 
 /// The stage that a parameter belongs to.
 pub(crate) fn stage_of<'a>(graph: &'a Graph, param: &str) -> Option<&'a str> {
-    let layer = param.rsplit_once('.')?.0;
-    graph.node(layer).map(|(_, node)| node.stage.as_str())
+    let node = graph.nodes().iter().find(|n| n.params().iter().any(|p| p.name == param));
+    node.map(|n| n.stage.as_str())
 }
 
 /// The stage of `last`, as a position in [`Graph::stages`].
 fn last(graph: &Graph) -> usize {
     let stages = graph.stages();
-    let spatial = graph.nodes().iter().rfind(|n| matches!(&n.op, Op::Conv2d(c) if c.kernel != [1, 1]));
+    let mixes = |op: &Op| match op {
+        Op::Conv2d(conv) => conv.kernel != [1, 1],
+        op => matches!(op, Op::Attention(_)),
+    };
+    let spatial = graph.nodes().iter().rfind(|n| mixes(&n.op));
     let with_weights = || stages.iter().rposition(|s| has_weights(graph, s));
     spatial.and_then(|n| stages.iter().position(|s| *s == n.stage)).or_else(with_weights).unwrap_or(0)
 }
@@ -133,6 +137,12 @@ mod tests {
         assert_eq!(of("mobilenet_v2", &["last"]).unwrap().stages, mobile);
         let lite = ["blocks.6", "conv_head", "classifier"];
         assert_eq!(of("tf_efficientnet_lite0", &["last"]).unwrap().stages, lite);
+        let arch = registry::architecture("vit_tiny_patch16_224").unwrap();
+        let graph = arch.build(224, 10).unwrap();
+        let vit = unfreeze(&graph, arch.classifier, &["last".into()]).unwrap();
+        assert_eq!(vit.stages, ["blocks.11", "norm", "head"]);
+        // Parameters without a dot in their names have a stage too.
+        assert_eq!(stage_of(&graph, "cls_token"), Some("stem"));
     }
 
     #[test]
