@@ -260,7 +260,8 @@ mod with_weights {
             // The same features, so the cache of the training serves.
             let again = place.json("eval m.safetensors data --json");
             assert!(again["accuracy"].as_f64().unwrap() > 0.9, "{again}");
-            let features = place.json(&format!("embed data --precision {precision} -o {precision}.npy --json"));
+            let features =
+                place.json(&format!("embed data --precision {precision} -o {precision}.npy --json"));
             assert_eq!((&features["precision"], &features["n"]), (&Value::from(precision), &Value::from(16)));
         }
         assert_ne!(bytes(&place.path("bf16.npy")), bytes(&place.path("int8.npy")));

@@ -298,8 +298,8 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() {
         o.recipe.unfreeze = vec!["all".into()];
     };
     let plain = |_: &mut TuneOptions| {};
-    let changes: [(&str, &dyn Fn(&mut TuneOptions)); 3] =
-        [("sgd", &plain), ("adamw", &adamw), ("gradual", &gradual)];
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut TuneOptions));
+    let changes: [Change; 3] = [("sgd", &plain), ("adamw", &adamw), ("gradual", &gradual)];
     for (name, change) in changes {
         let whole = place.model(&format!("{name}.safetensors"), 2, change);
         // In the first epoch, at the end of one, in the last.
