@@ -344,14 +344,15 @@ mod tests {
         b.finish()
     }
 
+    fn seeded_params(graph: &Graph) -> Params {
+        let seeded = |p: crate::ParamSpec| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0));
+        graph.params().into_iter().map(seeded).collect()
+    }
+
     #[test]
     fn the_compiled_network_equals_the_plain_one_at_every_node() {
         let graph = odd_network();
-        let params: Params = graph
-            .params()
-            .into_iter()
-            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
-            .collect();
+        let params = seeded_params(&graph);
         let x = input(3, 9, 7, 3, 1);
         for i in 0..graph.nodes().len() {
             let prefix = graph.prefix(crate::NodeId(i)).unwrap();
@@ -373,11 +374,7 @@ mod tests {
     #[test]
     fn lower_precisions_stay_close_at_every_node() {
         let graph = odd_network();
-        let params: Params = graph
-            .params()
-            .into_iter()
-            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
-            .collect();
+        let params = seeded_params(&graph);
         let (x, pool) = (input(3, 9, 7, 3, 1), Pool::new(2));
         for i in 0..graph.nodes().len() {
             let prefix = graph.prefix(crate::NodeId(i)).unwrap();
@@ -409,11 +406,7 @@ mod tests {
     #[test]
     fn fusing_leaves_one_step_a_kernel() {
         let graph = odd_network();
-        let params: Params = graph
-            .params()
-            .into_iter()
-            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
-            .collect();
+        let params = seeded_params(&graph);
         // bn0, conv1+bn1+relu1, bn1b, twice, conv2, shortcut+bn2+add, relu2 (add is read twice),
         // add2+relu3 (copy), max, relu4, pool, fc: 12 of 17 nodes.
         assert_eq!(compile(&graph, &params, true).unwrap().0.len(), 12);
@@ -441,11 +434,7 @@ mod tests {
         b.linear("dead2", dead, 2).unwrap();
         b.activation("relu", wide, Activation::Relu).unwrap();
         let graph = b.finish();
-        let params: Params = graph
-            .params()
-            .into_iter()
-            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 1, 1.0)))
-            .collect();
+        let params = seeded_params(&graph);
         let x = input(2, 2, 2, 3, 1);
         let expected = forward(&graph, &params, x.clone(), &Pool::new(1)).unwrap();
         let found = Trunk::compile(&graph, &params).unwrap().run(&Pool::new(1), &x).unwrap();

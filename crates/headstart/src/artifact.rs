@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The newest version of model files this program reads, and that of fine-tuned models.
+/// The newest version of model files this program reads: that of models that are fine-tuned, of trunks in a lower
+/// precision, and of photos that are not decoded exactly.
 pub const VERSION: u32 = 2;
-/// The version of models whose head alone was trained: older programs read them too.
+/// The version of all other models: older programs read them too.
 pub const FIRST_VERSION: u32 = 1;
 
 const MANIFEST: &str = "headstart";
@@ -36,7 +37,7 @@ const GOLDEN_TOLERANCE: f64 = 1e-3;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The oldest version that can say all of it: [`FIRST_VERSION`], or 2 where `fine_tuned` is there.
+    /// The oldest version that can say all of it: [`FIRST_VERSION`] or [`VERSION`].
     pub version: u32,
     /// The headstart that wrote it.
     pub headstart: String,
@@ -50,11 +51,12 @@ pub struct Manifest {
     pub graph: Graph,
     /// The head's layer.
     pub classifier: String,
-    /// Precision of the trunk that the head was fitted to.
-    #[serde(default)]
+    /// Precision of the trunk that the head was fitted to. Golden inputs are run in f32 whatever it is: they tell other
+    /// weights and another preprocessing, not the rounding of a lower precision.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub precision: Precision,
     /// The ranges of an int8 trunk.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub calibration: Calibration,
     /// SHA-256 of the trunk's weights.
     pub trunk_sha256: String,
@@ -73,6 +75,10 @@ pub struct Manifest {
     /// How more than the head was trained, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fine_tuned: Option<FineTuned>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The settings that repeat a training.
@@ -245,7 +251,8 @@ impl Artifact {
             return Err(bad("its trunk is not the one its manifest names: copy the file again".to_owned()));
         }
         if m.precision != Precision::F32 {
-            backbone.compile_in(m.precision, m.calibration.clone())?;
+            let lowered = backbone.compile_in(m.precision, m.calibration.clone());
+            lowered.map_err(|e| bad(format!("its {} trunk cannot be compiled: {e}", m.precision)))?;
         }
         let model = Artifact { manifest: m, backbone, head };
         model.check_golden(dict, path)?;

@@ -40,8 +40,8 @@ impl Default for PrecisionChoice {
 pub struct PrecisionPart {
     /// The precision of the trunk.
     pub chosen: Precision,
-    /// Why, in a sentence.
-    pub why: String,
+    /// Why, in a sentence, where there is something to say.
+    pub why: Option<String>,
     /// What was measured, where it was to be decided.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
@@ -117,39 +117,40 @@ pub(crate) fn choose(
     classes: usize,
     seed: u64,
 ) -> Result<PrecisionPart, Error> {
-    let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
-    let isa = Isa::current();
     let precision = match choice {
-        PrecisionChoice::Auto => return measure(session, backbone, train, classes, seed),
+        PrecisionChoice::Auto if train.len() < 3 * SAMPLE => {
+            let why = format!(
+                "{} training images, fewer than {}: comparing precisions would take longer than it saves",
+                train.len(),
+                3 * SAMPLE
+            );
+            return Ok(PrecisionPart { chosen: Precision::F32, why: Some(why), tried: Vec::new() });
+        }
+        PrecisionChoice::Auto => return measure(session, backbone, train, SAMPLE, classes, seed),
         PrecisionChoice::Fixed(precision) => precision,
     };
+    let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
     backbone.lower(session, precision, &pictures)?;
-    let why = if precision.is_native(isa) {
-        "as told".to_owned()
-    } else {
+    let isa = Isa::current();
+    let why = (!precision.is_native(isa)).then(|| {
         format!(
-            "as told; this machine has no {precision} products ({isa}): made of several, they are slower than f32"
+            "this machine's {isa} has no products of {precision}: made of several, they are slower than f32"
         )
-    };
+    });
     Ok(PrecisionPart { chosen: precision, why, tried: Vec::new() })
 }
 
+/// Tries every precision that is faster on `n` of the training images, evenly spaced.
 fn measure(
     session: &Session,
     backbone: &mut Backbone,
     train: &[Item],
+    n: usize,
     classes: usize,
     seed: u64,
 ) -> Result<PrecisionPart, Error> {
     let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
-    let f32_for = |why: String| PrecisionPart { chosen: Precision::F32, why, tried: Vec::new() };
-    if train.len() < 3 * SAMPLE {
-        let (few, n) = (3 * SAMPLE, train.len());
-        return Ok(f32_for(format!(
-            "{n} training images, fewer than {few}: comparing precisions would take longer than it saves"
-        )));
-    }
-    let sample: Vec<&Item> = (0..SAMPLE).map(|i| &train[i * train.len() / SAMPLE]).collect();
+    let sample: Vec<&Item> = (0..n).map(|i| &train[i * train.len() / n]).collect();
     let of_sample: Vec<&Picture> = sample.iter().map(|item| &item.picture).collect();
     let images = backbone.sample(session, &of_sample, 2 * backbone.trunk().group() * session.pool.threads());
     let mut tried: Vec<Tried> = Vec::new();
@@ -168,19 +169,20 @@ fn measure(
         let fit = settings.fit(&features.values, &targets, classes, session.pool, session.interrupt);
         let Ok(fit) = fit else {
             session.check()?;
-            backbone.compile_in(Precision::F32, Calibration::default())?;
-            return Ok(f32_for(format!("a sample of {SAMPLE} images does not hold every class")));
+            backbone.lower(session, Precision::F32, &pictures)?;
+            let why = format!("a head cannot be fitted to a sample of {n} images, or it lacks a class");
+            return Ok(PrecisionPart { chosen: Precision::F32, why: Some(why), tried: Vec::new() });
         };
         let best = fit.cross_validation.iter().min_by(|a, b| a.loss.total_cmp(&b.loss));
         tried.push(Tried { precision, accuracy: best.map_or(0.0, |p| p.accuracy), images_per_second });
     }
-    let (chosen, why) = decide(&tried);
+    let (chosen, why) = decide(&tried, n);
     backbone.lower(session, chosen, &pictures)?;
-    Ok(PrecisionPart { chosen, why, tried })
+    Ok(PrecisionPart { chosen, why: Some(why), tried })
 }
 
 /// The fastest of those that lose nothing against the first, f32.
-fn decide(tried: &[Tried]) -> (Precision, String) {
+fn decide(tried: &[Tried], n: usize) -> (Precision, String) {
     let Some(exact) = tried.first() else { return (Precision::F32, "nothing was measured".to_owned()) };
     let fits = |t: &&Tried| t.accuracy >= exact.accuracy - TOLERATED;
     let best = tried.iter().filter(fits).max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
@@ -194,7 +196,7 @@ fn decide(tried: &[Tried]) -> (Precision, String) {
         Precision::F32 => "the others lose more than 0.3 points".to_owned(),
         other => format!("{other} is the fastest that loses no more than 0.3 points"),
     };
-    (best.precision, format!("{verdict} (cross-validated on a sample of {SAMPLE}: {all})"))
+    (best.precision, format!("{verdict} (cross-validated on a sample of {n}: {all})"))
 }
 
 /// Images a second through the trunk, the best of three runs.
@@ -211,6 +213,13 @@ fn rate(session: &Session, backbone: &Backbone, images: &Tensor) -> Result<f64, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Quiet;
+    use headstart_data::{Dataset, Decode, Interpolation, OpenOptions, Preprocess};
+    use headstart_graph::{Activation, GraphBuilder, Op, Padding, Params};
+    use headstart_kernels::Pool;
+    use headstart_models::Home;
+    use headstart_tensor::Rng;
+    use headstart_testing::seeded;
 
     #[test]
     fn the_fastest_without_a_loss_is_taken() {
@@ -226,9 +235,68 @@ mod tests {
             (vec![f32, (bf16, 0.91, 150.0), (int8, 0.898, 300.0)], int8),
             (vec![f32, (bf16, 0.89, 150.0), (int8, 0.89, 300.0)], Precision::F32),
         ] {
-            let (chosen, why) = decide(&tried(&of));
+            let (chosen, why) = decide(&tried(&of), 1000);
             assert_eq!(chosen, expected, "{why}");
             assert!(why.contains("f32 90.0 %, 100 images a second"), "{why}");
         }
+    }
+
+    /// Two classes of twelve pictures, noise around a colour, and a small network.
+    fn colours_and_network(folder: &std::path::Path) -> (Vec<Item>, Backbone) {
+        for (class, colour) in [("blue", [40, 60, 200]), ("red", [200, 60, 40])] {
+            std::fs::create_dir_all(folder.join(class)).unwrap();
+            for i in 0..12 {
+                let mut rng = Rng::named(i, class);
+                let noisy = |c: u8| (f64::from(c) + rng.range(-30.0, 30.0)) as u8;
+                let pixel = image::Rgb(colour.map(noisy));
+                let path = folder.join(class).join(format!("{i}.png"));
+                image::RgbImage::from_pixel(16, 16, pixel).save(path).unwrap();
+            }
+        }
+        let mut b = GraphBuilder::new([16, 16, 3]);
+        let input = b.input();
+        let x = b.conv("conv1", input, 32, (3, 1), Padding::Same).unwrap();
+        let x = b.activation("relu", x, Activation::Relu).unwrap();
+        let x = b.conv("conv2", x, 32, (3, 1), Padding::Same).unwrap();
+        let x = b.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
+        b.linear("fc", x, 2).unwrap();
+        let graph = b.finish();
+        let params: Params = graph
+            .params()
+            .into_iter()
+            .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0)))
+            .collect();
+        let preprocess = Preprocess {
+            resize: 16,
+            crop: 16,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.5; 3],
+            std: [0.25; 3],
+            decode: Decode::Exact,
+        };
+        let backbone = Backbone::new(graph, "fc".into(), params, preprocess, "small.none".into()).unwrap();
+        (Dataset::open(folder, &OpenOptions::default()).unwrap().train, backbone)
+    }
+
+    #[test]
+    fn a_sample_decides_and_the_trunk_is_compiled_as_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let (train, mut backbone) = colours_and_network(&folder.path().join("data"));
+        let (home, pool, stop) = (Home::at(folder.path()), Pool::new(2), false.into());
+        let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt: &stop };
+        let part = measure(&session, &mut backbone, &train, 20, 2, 0).unwrap();
+        assert_eq!(backbone.trunk().precision(), part.chosen);
+        assert_eq!((part.tried[0].precision, part.tried[0].accuracy), (Precision::F32, 1.0));
+        assert!(part.tried.iter().any(|t| t.precision == part.chosen), "{part:?}");
+        assert!(part.why.unwrap().contains("on a sample of 20: f32 100.0 %"));
+
+        // The sample's one image is of one class: nothing can be compared.
+        backbone.lower(&session, Precision::Bf16, &[]).unwrap();
+        let part = measure(&session, &mut backbone, &train, 1, 2, 0).unwrap();
+        assert_eq!((part.chosen, backbone.trunk().precision()), (Precision::F32, Precision::F32));
+        assert!(part.why.unwrap().contains("lacks a class"));
+
+        let error = backbone.lower(&session, Precision::Int8, &[]).unwrap_err();
+        assert!(error.to_string().contains("the sample that int8 is calibrated on"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! The main job: from a folder of labelled images to a model file and an honest accuracy.
 
-use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
+use crate::artifact::{FIRST_VERSION, Manifest, Recipe, VERSION, Validation, whole_fingerprint};
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LogisticRegression};
@@ -8,7 +8,8 @@ use crate::metrics::{Evaluation, majority_accuracy};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::precision::{self, PrecisionPart};
 use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
-use headstart_data::{Item, Picture};
+use headstart_data::{Decode, Item, Picture};
+use headstart_graph::Precision;
 use headstart_models::{Pretrained, fingerprint};
 use serde::Serialize;
 use std::time::Instant;
@@ -176,8 +177,9 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         loss: evaluation.loss,
     };
 
+    let exact = precision.chosen == Precision::F32 && options.decode == Decode::Exact;
     let manifest = Manifest {
-        version: FIRST_VERSION,
+        version: if exact { FIRST_VERSION } else { VERSION },
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes.clone(),
         preprocess: backbone.preprocess.clone(),

@@ -57,8 +57,10 @@ fn text(report: &TrainReport) -> String {
     line("backbone", report.backbone.clone());
     line("classes", format!("{}{names}", report.classes.len()));
     line("images", format!("{} for training, {} for validation", train.n, val.n));
-    if report.precision.chosen != Precision::F32 || !report.precision.why.starts_with("as told") {
-        line("precision", format!("{}: {}", report.precision.chosen, report.precision.why));
+    match (&report.precision.why, report.precision.chosen) {
+        (Some(why), chosen) => line("precision", format!("{chosen}: {why}")),
+        (None, Precision::F32) => {}
+        (None, chosen) => line("precision", chosen.to_string()),
     }
     let rate = match features.computed {
         0 => String::new(),
