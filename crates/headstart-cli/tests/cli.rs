@@ -1,49 +1,9 @@
 //! The binary as a person or a program meets it: exit codes, streams, JSON.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where its surroundings fail")]
+mod place;
 
-use serde_json::Value;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-
-/// A folder of its own for home, data and models.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
-        command.args(line.split_whitespace()).current_dir(self.0.path());
-        command.env("HEADSTART_HOME", self.path("home")).env_remove("HEADSTART_ISA");
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// The one JSON object of a command that must succeed.
-    fn json(&self, line: &str) -> Value {
-        let output = self.run(line);
-        assert_eq!(output.status.code(), Some(0), "{line}: {}", err(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use place::{Place, err, out};
+use std::process::Stdio;
 
 #[test]
 fn inspect_prints_the_layers_and_the_totals() {
@@ -148,29 +108,10 @@ fn a_full_disk_under_standard_output_is_an_error() {
 #[cfg(feature = "embedded-weights")]
 mod with_weights {
     use super::*;
+    use place::bytes;
+    use serde_json::Value;
     use std::io::Write;
-    use std::path::Path;
-
-    impl Place {
-        /// Two classes of eight images each: shades of red and shades of blue.
-        fn colours(&self) {
-            for i in 0..8u8 {
-                let shade = 120 + 15 * i;
-                self.png(&format!("data/red/{i}.png"), [shade, 20, i]);
-                self.png(&format!("data/blue/{i}.png"), [20, i, shade]);
-            }
-        }
-
-        fn png(&self, name: &str, colour: [u8; 3]) {
-            let path = self.path(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            image::RgbImage::from_pixel(40, 30, image::Rgb(colour)).save(path).unwrap();
-        }
-    }
-
-    fn bytes(path: &Path) -> Vec<u8> {
-        std::fs::read(path).unwrap()
-    }
+    use std::process::Command;
 
     #[test]
     fn a_classifier_is_trained_measured_and_asked() {
@@ -333,12 +274,12 @@ mod with_weights {
             env!("CARGO_BIN_EXE_headstart")
         );
         let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).current_dir(place.0.path()).env("HEADSTART_HOME", place.path("home"));
+        shell.args(["-c", &script]).current_dir(place.path("")).env("HEADSTART_HOME", place.path("home"));
         let output = shell.output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));
         assert!(err(&output).contains("m.safetensors"), "{}", err(&output));
         assert!(model == bytes(&place.path("m.safetensors")), "the old model is still there");
-        let names = std::fs::read_dir(place.0.path()).unwrap().map(|e| e.unwrap().file_name());
+        let names = std::fs::read_dir(place.path("")).unwrap().map(|e| e.unwrap().file_name());
         assert!(names.into_iter().all(|n| !n.to_string_lossy().contains("partial")), "nothing half-written");
     }
 
@@ -386,100 +327,5 @@ mod with_weights {
         assert!(err(&output).contains("error: interrupted"), "{}", err(&output));
         assert!(!place.path("m.safetensors").exists());
         assert!(place.json("cache --json")["bytes"].as_u64() > Some(0));
-    }
-
-    #[test]
-    fn a_model_is_tuned_on_measured_and_asked() {
-        let place = Place::new();
-        place.colours();
-        place.json("train data --json -o a.safetensors");
-        let output = place.run("finetune a.safetensors data --dry-run --epochs 2 --unfreeze conv_head");
-        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-        assert!(err(&output).contains("cut after `blocks.6.0.bn3`"), "{}", err(&output));
-        assert!(!place.path("finetuned.run").exists());
-        // What a dry run prints is a recipe.
-        std::fs::write(place.path("mine.toml"), out(&output)).unwrap();
-        let report = place.json("finetune a.safetensors data --recipe mine.toml --json -o b.safetensors");
-        let epochs = report["epochs"].as_array().unwrap();
-        assert_eq!(epochs.len(), 2);
-        let keys = ["epoch", "train_loss", "val_loss", "val_accuracy", "lr", "images_per_second"];
-        assert!(keys.iter().all(|key| epochs[1][key].as_f64().is_some()), "{report}");
-        assert_eq!(report["frozen"]["sha"], "unchanged");
-        // The convolution, its norm, and the classifier of two classes.
-        assert_eq!(report["trainable_parameters"], 320 * 1280 + 2 * 1280 + 2 * 1280 + 2);
-        assert_eq!(
-            (&report["unfrozen"][0], &report["model"]),
-            (&"conv_head".into(), &"b.safetensors".into())
-        );
-        for key in
-            ["best_epoch", "classes", "train", "val", "majority_accuracy", "features", "head", "seconds"]
-        {
-            assert!(!report[key].is_null(), "{key}");
-        }
-        assert!(place.path("b.run/history.jsonl").exists());
-        assert_eq!(place.json("eval b.safetensors data --json --tta 3")["n"], 16);
-        let lines = out(&place.run("predict b.safetensors data/red/3.png --tta 2"));
-        assert!(lines.contains("3.png: red"), "{lines}");
-        assert_eq!(place.json("inspect b.safetensors --json")["parameters"], 3_371_008 + 2 * 1280 + 2);
-        let text = place.run("finetune b.safetensors data --epochs 1 --unfreeze conv_head -o c.safetensors");
-        assert_eq!(text.status.code(), Some(0), "{}", err(&text));
-        assert!(out(&text).contains("accuracy ") && err(&text).contains("epoch 1/1: loss"), "{}", out(&text));
-
-        for (line, part) in [
-            ("finetune a.safetensors data --unfreeze blokcs.6", "did you mean `blocks.6`"),
-            ("finetune a.safetensors data --unfreeze classifier", "unfreezes nothing besides the classifier"),
-            ("finetune a.safetensors data --lr 0", "--lr is 0: expected a number above 0"),
-            ("finetune a.safetensors data --epochs 0", "--epochs is 0: expected 1 to 10000"),
-            ("finetune a.safetensors data --batch-size 0", "--batch-size is 0"),
-            ("finetune data", "MODEL DATA, or --backbone NAME DATA"),
-            ("finetune --resume nowhere", "holds no run that can go on"),
-            ("finetune a.safetensors data --recipe lesosn", "did you mean `lesson`"),
-            ("eval a.safetensors data --tta 0", "--tta is 0"),
-        ] {
-            let output = place.run(line);
-            assert_eq!(output.status.code(), Some(2), "{line}");
-            assert!(err(&output).contains(part), "{line}: {}", err(&output));
-        }
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn a_tuning_that_ctrl_c_ends_goes_on_to_the_same_model() {
-        let place = Place::new();
-        place.colours();
-        let line =
-            "finetune --backbone tf_efficientnet_lite0 data --unfreeze conv_head --epochs 3 --batch-size 1";
-        place.json(&format!("{line} -o whole.safetensors --json"));
-        // Once saves the state; twice leaves at once, and so does a kill: then the last checkpoint is there.
-        for (name, signals) in [("once", &["-INT"][..]), ("twice", &["-INT", "-INT"]), ("killed", &["-KILL"])]
-        {
-            let command = format!("{line} -o {name}.safetensors");
-            let mut child = place.command(&command).stderr(Stdio::piped()).spawn().unwrap();
-            let history = place.path(&format!("{name}.run/history.jsonl"));
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-            let steps = || std::fs::read_to_string(&history).map_or(0, |text| text.lines().count());
-            while steps() < 6 && std::time::Instant::now() < until {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            for signal in signals {
-                // The second may come when the process is gone.
-                Command::new("kill")
-                    .args([signal, child.id().to_string().as_str()])
-                    .stderr(Stdio::null())
-                    .status()
-                    .unwrap();
-            }
-            let mut said = String::new();
-            std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
-            let code = child.wait().unwrap().code();
-            assert_eq!(code, if name == "killed" { None } else { Some(130) }, "{said}");
-            if name == "once" {
-                assert!(said.contains("`headstart finetune --resume once.run` goes on"), "{said}");
-            }
-            let model = place.path(&format!("{name}.safetensors"));
-            assert!(!model.exists());
-            place.json(&format!("finetune --resume {name}.run --threads 1 --json"));
-            assert!(bytes(&model) == bytes(&place.path("whole.safetensors")), "{name}");
-        }
     }
 }
