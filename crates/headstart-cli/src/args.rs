@@ -244,6 +244,9 @@ pub(crate) struct Advise {
     pub(crate) model: PathBuf,
     /// The labelled images it was trained on.
     pub(crate) data: PathBuf,
+    /// Its validation data, where that is elsewhere.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) val: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -309,21 +312,16 @@ pub(crate) struct Embed {
 pub(crate) struct Inspect {
     /// The name of a network, or a model file.
     pub(crate) name: String,
-    /// Stages, layers or parameters to train besides the classifier, with commas between them.
+    /// What to train besides the classifier: `last`, `all`, or stages, layers, parameters and patterns, with commas between
+    /// them.
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) unfreeze: Vec<String>,
     /// Print the kernel calls that the network compiles to on this machine.
     #[arg(long)]
     pub(crate) compiled: bool,
-    /// In which precision that is.
-    #[arg(
-        long,
-        value_name = "f32|bf16|int8",
-        default_value = "f32",
-        hide_possible_values = true,
-        requires = "compiled"
-    )]
-    pub(crate) precision: Precision,
+    /// In which precision that is; that of a model, else f32, where not given.
+    #[arg(long, value_name = "f32|bf16|int8", hide_possible_values = true, requires = "compiled")]
+    pub(crate) precision: Option<Precision>,
     /// Height and width of the input in pixels.
     #[arg(long, value_name = "N")]
     pub(crate) size: Option<usize>,

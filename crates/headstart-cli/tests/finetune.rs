@@ -56,6 +56,28 @@ fn a_model_is_tuned_on_measured_and_asked() {
 }
 
 #[test]
+fn advice_is_given_after_training_and_on_request() {
+    let place = Place::new();
+    place.colours();
+    let trained = place.run("train data -o a.safetensors --precision bf16");
+    assert!(
+        err(&trained).contains("Fine-tuning ") && err(&trained).contains("headstart advise"),
+        "{}",
+        err(&trained)
+    );
+    let advice = place.json("advise a.safetensors data --json");
+    assert_eq!((&advice["verdict"], &advice["smallest_class"]), (&"unlikely".into(), &6.into()));
+    let depths = advice["depths"].as_array().unwrap();
+    assert_eq!(
+        depths.iter().map(|d| d["unfreeze"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["none", "last", "all"]
+    );
+    assert!(depths[2]["minutes"].as_f64() > depths[1]["minutes"].as_f64(), "{advice}");
+    let other = place.run("advise a.safetensors data --val data");
+    assert!(out(&other).contains("advice    fine-tuning is unlikely to pay"), "{}", out(&other));
+}
+
+#[test]
 #[cfg(unix)]
 fn a_tuning_that_ctrl_c_ends_goes_on_to_the_same_model() {
     let place = Place::new();

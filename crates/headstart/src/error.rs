@@ -132,7 +132,7 @@ pub enum Error {
     },
     /// The loss of a fine-tuning ran away.
     #[error(
-        "the loss became {loss} in epoch {epoch} at step {step}, at the rate {lr:e}: try --lr {suggested:e}; the last good state is in {}",
+        "the loss became {loss} in epoch {epoch} at step {step}, at the rate {lr:e}: try --lr {suggested:e}; the last good state stays in {} until a run is begun anew there",
         folder.display()
     )]
     Runaway {

@@ -11,6 +11,7 @@ mod place;
 
 use headstart::artifact::VERSION;
 use headstart::fine_tune::{Augment, CacheUse, Line, Schedule, Start, plan};
+use headstart::graph::{Calibration, Precision};
 use headstart::models::Home;
 use headstart::{
     Artifact, CachePrecision, Classifier, Error, OptimizerKind, Pool, Session, TuneOptions, TuneRecipe,
@@ -148,6 +149,62 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() {
     }
     let history = std::fs::read_to_string(place.path("sgd21.run/history.jsonl")).unwrap();
     assert_eq!(history.lines().count(), 1 + 3 * 9 + 1, "every step once");
+}
+
+#[test]
+fn a_model_in_a_lower_precision_is_tuned_in_f32_from_its_own_features() {
+    let place = Place::new();
+    let mut model = start();
+    model.backbone.compile_in(Precision::Bf16, Calibration::default()).unwrap();
+    model.manifest.precision = Precision::Bf16;
+    model.manifest.version = VERSION;
+    model.save(&place.path("bf16.safetensors")).unwrap();
+    let mut options = place.options("m.safetensors");
+    options.start = Start::Model(place.path("bf16.safetensors"));
+    place.tune(&options, 1).unwrap();
+    assert!(place.has_said("the model computes in bf16; fine-tuning, and its model, in f32"));
+    let tuned = Artifact::load(&options.output, &Home::at(place.path("home"))).unwrap();
+    assert_eq!(
+        (tuned.manifest.precision, tuned.backbone.trunk().precision()),
+        (Precision::F32, Precision::F32)
+    );
+}
+
+#[test]
+fn images_that_the_model_may_have_seen_are_pointed_out() {
+    let place = Place::new();
+    let note = "the training images are not those the model was trained on";
+    place.model("first.safetensors", 1, |_| {});
+    assert!(place.has_said(note), "the starting model names no data");
+    place.said.lock().unwrap().clear();
+    place.model("second.safetensors", 1, |o| o.start = Start::Model(place.path("first.safetensors")));
+    assert!(!place.has_said(note));
+    std::fs::remove_file(place.path("data/train/ants/0.png")).unwrap();
+    place.model("third.safetensors", 1, |o| o.start = Start::Model(place.path("first.safetensors")));
+    assert!(place.has_said(note));
+}
+
+#[test]
+fn a_class_without_images_and_a_folder_in_the_way_are_refused() {
+    let place = Place::new();
+    for i in 0..20 {
+        std::fs::remove_file(place.path(&format!("data/train/cats/{i}.png"))).unwrap();
+    }
+    let message = place.refusal(|_| {});
+    assert!(message.contains("the class \"cats\""), "{message}");
+    let message = place.refusal(|o| o.folder.clone_from(&o.output));
+    assert!(message.contains("another name than that of the folder of the run"), "{message}");
+    assert_eq!(place.options("cats.lr0.01").folder, place.path("cats.lr0.01.run"));
+}
+
+#[test]
+fn what_is_removed_from_the_cache_during_a_fit_is_computed_again() {
+    let place = Place::new();
+    let whole = place.model("whole.safetensors", 1, |_| {});
+    *place.cut_cache_at.lock().unwrap() = "epoch 2/3".into();
+    let cut = place.model("cut.safetensors", 1, |_| {});
+    assert_eq!(*place.cut_cache_at.lock().unwrap(), "cut");
+    assert!(whole == cut, "the same bytes");
 }
 
 #[test]

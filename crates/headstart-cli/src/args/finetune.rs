@@ -6,8 +6,8 @@ use headstart::fine_tune::{Augment, CacheUse, Start};
 use headstart::{CachePrecision, ClassWeighting, Error, TuneOptions, TuneRecipe};
 use std::path::PathBuf;
 
-/// What changes the recipe or the run: none of it goes with `--resume`.
-const SETTINGS: [&str; 20] = [
+/// What changes the recipe or the run: none of it goes with `--resume`. (The cache changes no byte.)
+const SETTINGS: [&str; 19] = [
     "paths",
     "backbone",
     "unfreeze",
@@ -23,7 +23,6 @@ const SETTINGS: [&str; 20] = [
     "val",
     "val_fraction",
     "seed",
-    "no_cache",
     "cache_precision",
     "checkpoint_minutes",
     "strict",
@@ -38,7 +37,7 @@ pub(crate) struct Finetune {
     /// A model file of `train` or `finetune` (not with --backbone), and labelled images, as for train.
     #[arg(value_name = "MODEL DATA", num_args = 1..=2, required_unless_present = "resume")]
     paths: Vec<PathBuf>,
-    /// Start from a pre-trained network, its head fitted first, not from a model file.
+    /// Start from a pre-trained network, its head fitted first (not by `full`), not from a model file.
     #[arg(long, value_name = "NAME")]
     backbone: Option<String>,
     /// What learns besides the classifier: `last` (the last block), `all`, or stages, layers, parameters and patterns
@@ -119,7 +118,11 @@ impl Finetune {
     /// Where the recipe or the run to go on with cannot be read, or model and data are not both there.
     pub(crate) fn options(self) -> Result<TuneOptions, Error> {
         if let Some(folder) = &self.resume {
-            return TuneOptions::of_run(folder);
+            let mut options = TuneOptions::of_run(folder)?;
+            if self.no_cache {
+                options.cache = CacheUse::Never;
+            }
+            return Ok(options);
         }
         let (start, data) = match (self.backbone, <[PathBuf; 2]>::try_from(self.paths)) {
             (None, Ok([model, data])) => (Start::Model(model), data),
@@ -252,10 +255,12 @@ mod tests {
             assert!(options(line).is_none(), "{line}");
         }
         // Whatever would change a run cannot be said where one goes on.
-        for line in ["m d", "--lr 1", "--seed 1", "-o x", "--unfreeze all", "--no-cache", "--recipe full"] {
+        for line in ["m d", "--lr 1", "--seed 1", "-o x", "--unfreeze all", "--recipe full"] {
             let line = format!("headstart finetune --resume x.run {line}");
             assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
+        // The cache changes no byte, and the disk may be full by now.
+        assert!(Args::try_parse_from("headstart finetune --resume x.run --no-cache".split(' ')).is_ok());
     }
 
     #[test]

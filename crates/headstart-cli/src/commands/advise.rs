@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub(crate) fn run(args: &Advise, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let advice = advise(&workplace.session(), &args.model, &args.data, true)?;
+    let advice = advise(&workplace.session(), &args.model, &args.data, args.val.as_deref(), true)?;
     if printer.is_json() {
         printer.json(&advice)?;
     } else {
@@ -24,8 +24,13 @@ pub(crate) fn run(args: &Advise, printer: &Printer) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// As fine-tuning would, before its first step.
-pub(crate) fn line(session: &Session, model: &Path, data: &Path) -> Result<String, headstart::Error> {
-    let advice = advise(session, model, data, false)?;
+pub(crate) fn line(
+    session: &Session,
+    model: &Path,
+    data: &Path,
+    val: Option<&Path>,
+) -> Result<String, headstart::Error> {
+    let advice = advise(session, model, data, val, false)?;
     let cost = advice.depths.last().map_or(0.0, |depth| depth.minutes);
     Ok(format!(
         "Fine-tuning {}: {}. The last block would take about {} here; `headstart advise` says more.",

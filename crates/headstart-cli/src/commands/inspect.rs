@@ -4,7 +4,8 @@ use crate::args::Inspect;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent, thousands};
-use headstart::graph::{CompiledLayer, Freeze, Graph, Summary};
+use headstart::fine_tune;
+use headstart::graph::{CompiledLayer, Freeze, Graph, Precision, Summary};
 use headstart::models::{Home, registry};
 use headstart::{Classifier, Isa};
 use serde::Serialize;
@@ -27,9 +28,9 @@ struct Compiled<'a> {
 }
 
 pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> {
-    let (name, classifier, graph) = network(args)?;
+    let Network { name, classifier, graph, precision } = network(args)?;
     if args.compiled {
-        let layers = graph.compiled(args.precision.into())?;
+        let layers = graph.compiled(args.precision.map_or(precision, Into::into))?;
         if printer.is_json() {
             printer.json(&Compiled { name: &name, isa: Isa::current().to_string(), layers: &layers })?;
         } else {
@@ -37,9 +38,10 @@ pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> 
         }
         return Ok(Outcome::Fine);
     }
-    let freeze = std::iter::once(classifier.as_str())
-        .chain(args.unfreeze.iter().map(String::as_str))
-        .try_fold(Freeze::everything(), |freeze, name| freeze.unfreeze(&graph, name))?;
+    let freeze = match args.unfreeze.is_empty() {
+        true => Freeze::everything().unfreeze(&graph, &classifier)?,
+        false => fine_tune::unfreeze(&graph, &classifier, &args.unfreeze)?.freeze,
+    };
     let summary = graph.summary(&freeze);
     if printer.is_json() {
         printer.json(&Inspected { name: &name, summary: &summary })?;
@@ -49,8 +51,15 @@ pub(crate) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<Outcome> 
     Ok(Outcome::Fine)
 }
 
-/// The network's name, its classifier's name, and its graph: of a model file, or by architecture alone.
-fn network(args: &Inspect) -> anyhow::Result<(String, String, Graph)> {
+/// A network of a model file, or by architecture alone.
+struct Network {
+    name: String,
+    classifier: String,
+    graph: Graph,
+    precision: Precision,
+}
+
+fn network(args: &Inspect) -> anyhow::Result<Network> {
     if Path::new(&args.name).is_file() {
         let model = Classifier::open(&args.name, &Home::from_env()?)?;
         let (labels, backbone) = (model.labels().len(), model.backbone);
@@ -58,11 +67,13 @@ fn network(args: &Inspect) -> anyhow::Result<(String, String, Graph)> {
         if let Some(size) = args.size {
             graph = graph.with_input([size, size, 3])?;
         }
-        return Ok((backbone.name, backbone.classifier, graph));
+        let precision = backbone.trunk().precision();
+        return Ok(Network { name: backbone.name, classifier: backbone.classifier, graph, precision });
     }
     let (architecture, cfg) = registry::find(&args.name)?;
     let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.classes)?;
-    Ok((architecture.name.to_owned(), architecture.classifier.to_owned(), graph))
+    let (name, classifier) = (architecture.name.to_owned(), architecture.classifier.to_owned());
+    Ok(Network { name, classifier, graph, precision: Precision::F32 })
 }
 
 fn compiled_text(name: &str, layers: &[CompiledLayer]) -> String {

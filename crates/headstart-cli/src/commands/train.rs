@@ -39,7 +39,9 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     printer.data(&text(&report))?;
     let model = &report.model;
     // The model is written: what cannot be advised on is no reason to fail.
-    if let Ok(line) = advise::line(&workplace.session(), &options.output, &options.data) {
+    if let Ok(line) =
+        advise::line(&workplace.session(), &options.output, &options.data, options.val.as_deref())
+    {
         printer.say(&line);
     }
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));

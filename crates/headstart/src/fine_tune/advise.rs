@@ -9,7 +9,7 @@ use super::unfreeze::unfreeze;
 use super::{CacheUse, Start, TuneOptions, range};
 use crate::head::LinearHead;
 use crate::metrics::correct;
-use crate::{Error, Quiet, Session};
+use crate::{Error, Progress, Quiet, Session};
 use headstart_graph::{ParamKind, ParamSpec};
 use headstart_tensor::Tensor;
 use serde::Serialize;
@@ -68,16 +68,41 @@ pub struct Advice {
     pub depths: Vec<Depth>,
 }
 
-/// Looks at `model` on `data` and measures the depths `last` and, if `all`, `all`.
+/// Tells how long work comes along, and leaves its notes out.
+struct WithoutNotes<'a>(&'a dyn Progress);
+
+impl Progress for WithoutNotes<'_> {
+    fn start(&self, what: &str, total: usize) {
+        self.0.start(what, total);
+    }
+    fn advance(&self, n: usize) {
+        self.0.advance(n);
+    }
+    fn finish(&self) {
+        self.0.finish();
+    }
+    fn note(&self, _: &str) {}
+}
+
+/// Looks at `model` on `data`, validated on `val` if that is given, and measures the depths `last` and, if `all`, `all`.
 ///
 /// # Errors
 /// As fine-tuning would, before its first step.
-pub fn advise(session: &Session, model: &Path, data: &Path, all: bool) -> Result<Advice, Error> {
+pub fn advise(
+    session: &Session,
+    model: &Path,
+    data: &Path,
+    val: Option<&Path>,
+    all: bool,
+) -> Result<Advice, Error> {
     // The notes of opening the data were said by `train`.
+    let without_notes = WithoutNotes(session.progress);
+    let telling = Session { progress: &without_notes, ..*session };
     let quiet = Session { progress: &Quiet, ..*session };
     let mut options = TuneOptions::new(Start::Model(model.to_owned()), data, model);
     options.cache = CacheUse::Never;
-    let prepared = Prepared::new(&quiet, &options, Opened::new(&quiet, &options)?)?;
+    options.val = val.map(Path::to_owned);
+    let prepared = Prepared::new(&telling, &options, Opened::new(&telling, &options)?)?;
     let accuracy = |features: &Tensor, labels: &[usize]| -> Result<f64, Error> {
         let classifier = &prepared.opened.backbone.classifier;
         let part =

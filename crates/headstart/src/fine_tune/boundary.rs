@@ -129,7 +129,7 @@ impl Boundary {
     /// The activations of some views of `photos`, `[wanted, ..cut]`, in their order.
     ///
     /// # Errors
-    /// Where an image cannot be read any more or has changed, or the cache was removed.
+    /// Where an image cannot be read any more or has changed.
     pub(crate) fn rows(
         &mut self,
         session: &Session,
@@ -141,12 +141,18 @@ impl Boundary {
         let mut absent = Vec::new();
         for &(image, view) in wanted {
             let key = key(&photos.hashes[image], view);
-            match &mut self.cache {
-                Some(cache) if cache.contains(&key) => cache.read(&key, &mut values)?,
-                _ => {
+            // What was removed meanwhile is computed again, to the same bytes.
+            let cached = match &mut self.cache {
+                Some(cache) => cache.read(&key, &mut values),
+                None => Err(Error::CacheLost { path: session.home.features() }),
+            };
+            match cached {
+                Ok(()) => {}
+                Err(Error::CacheLost { .. }) => {
                     absent.push((image, view, values.len()));
                     values.resize(values.len() + dim, 0.0);
                 }
+                Err(error) => return Err(error),
             }
         }
         let group = self.trunk.group().min(absent.len().div_ceil(session.pool.threads()).max(1));

@@ -77,7 +77,7 @@ impl Fit<'_> {
     }
 
     /// Trained stages besides the classifier's in epoch `epoch` (from 1).
-    fn upper(&self, recipe: &TuneRecipe, epoch: usize) -> usize {
+    pub(crate) fn upper(&self, recipe: &TuneRecipe, epoch: usize) -> usize {
         let all = self.unfrozen.stages.len().saturating_sub(1);
         match recipe.gradual {
             true => (epoch * all).div_ceil(recipe.epochs.max(1)).clamp(1, all.max(1)),
@@ -177,7 +177,13 @@ impl Fit<'_> {
         while run.state.epochs.len() < recipe.epochs && !self.is_stale(run) {
             let epoch = run.state.epochs.len() + 1;
             if self.upper(&recipe, epoch) != phase.upper {
-                *phase = self.phase(&recipe, params, epoch)?;
+                let before = (phase.boundary.computed, phase.boundary.cached);
+                *phase = match self.phase(&recipe, params, epoch) {
+                    Err(Error::Interrupted) => return Err(self.pause(run, params, epoch)),
+                    phase => phase?,
+                };
+                phase.boundary.computed += before.0;
+                phase.boundary.cached += before.1;
                 let stages = &self.unfrozen.stages[self.unfrozen.stages.len() - 1 - phase.upper..];
                 self.session.progress.note(&format!("from epoch {epoch} on {} learn", stages.join(", ")));
             }
@@ -205,8 +211,11 @@ impl Fit<'_> {
 
     /// Whether the patience is at its end.
     fn is_stale(&self, run: &Run) -> bool {
-        let patience = run.state.recipe.patience;
-        patience > 0 && run.state.epochs.len() >= run.state.best.epoch + patience
+        let State { recipe, epochs, best, .. } = &run.state;
+        // It is counted from where the last stage has joined: before, nothing is known of what that brings.
+        let whole = self.upper(recipe, recipe.epochs);
+        let joined = (1..=recipe.epochs).find(|&e| self.upper(recipe, e) == whole).unwrap_or(1) - 1;
+        recipe.patience > 0 && epochs.len() >= best.epoch.max(joined) + recipe.patience
     }
 
     /// Steps of an epoch.

@@ -35,6 +35,7 @@ pub use receipt::Receipt;
 pub use recipe::{Augment, TuneRecipe};
 pub use report::{Best, FineTuned, FrozenPart, TuneEpoch, TuneReport, TuneSeconds};
 pub use schedule::Schedule;
+pub use unfreeze::{Unfrozen, unfreeze};
 
 use self::checkpoint::{Checkpoint, Identity, State};
 use self::fit::{Fit, Phase, Run};
@@ -111,7 +112,14 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
     history.write(&Line::FrozenAfter { sha256: after.clone() })?;
     before.check(&after)?;
     session.progress.note(&format!("{} frozen parameters and buffers: unchanged", before.0.len()));
-    let (_, logits) = fit.evaluate(&mut phase, &params)?;
+    let (_, logits) = match fit.evaluate(&mut phase, &params) {
+        // The checkpoint is that of the last epoch.
+        Err(Error::Interrupted) => {
+            let (epoch, step) = (run.state.epochs.len(), run.state.step);
+            return Err(Error::Paused { folder: options.folder.clone(), epoch, step });
+        }
+        found => found?,
+    };
     let evaluation = Evaluation::new(&logits, &prepared.val.labels, &prepared.opened.parts.classes)?;
     say_what_it_is_worth(session, &run.state);
     let seconds = TuneSeconds {
@@ -180,7 +188,12 @@ fn begin(session: &Session, options: &TuneOptions) -> Result<(), Error> {
 /// After the model is written the checkpoint has no use; the history stays.
 fn end(options: &TuneOptions) -> Result<(), Error> {
     for file in [checkpoint::file(&options.folder), options.folder.join("run.json")] {
-        std::fs::remove_file(&file).map_err(Error::io("remove", &file))?;
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &file)(error));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -201,7 +214,13 @@ fn first(fit: &Fit, identity: Identity, params: &Params, started: Instant) -> Re
         recipe.lr = range::find(fit, &mut phase, params, &recipe)?;
     }
     if let Some(budget) = fit.options.time_budget {
-        let cost = range::measure(fit, &mut phase, params, &recipe, recipe.batch_size)?;
+        // The last phase, in which most is computed.
+        let cost = if fit.upper(&recipe, recipe.epochs) == fit.upper(&recipe, 1) {
+            range::measure(fit, &mut phase, params, &recipe, recipe.batch_size)?
+        } else {
+            let mut last = fit.phase(&recipe, params, recipe.epochs)?;
+            range::measure(fit, &mut last, params, &recipe, recipe.batch_size)?
+        };
         let epoch = (cost.rows + cost.step) * fit.steps() as f64 + evaluating;
         let left = budget - started.elapsed().as_secs_f64();
         let epochs = (left / epoch) as usize;
@@ -307,6 +326,8 @@ fn save(
         fine_tuned: Some(FineTuned {
             recipe: state.recipe,
             seed: options.seed,
+            class_weights: prepared.class_weights,
+            cache_precision: options.cache_precision,
             unfrozen: unfrozen.stages,
             started_from: prepared.started_from,
             epochs: state.epochs.len(),

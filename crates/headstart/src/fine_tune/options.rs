@@ -71,7 +71,10 @@ pub struct TuneOptions {
 impl TuneOptions {
     /// Fine-tuning by `lp-ft` of what `start` names on `data`, to `output`, with the run's folder beside it.
     pub fn new(start: Start, data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
-        let output = output.into();
+        let output: PathBuf = output.into();
+        let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder =
+            output.with_file_name(format!("{}.run", name.strip_suffix(".safetensors").unwrap_or(&name)));
         TuneOptions {
             start,
             data: data.into(),
@@ -86,7 +89,7 @@ impl TuneOptions {
             cache_precision: CachePrecision::F32,
             checkpoint_minutes: 10.0,
             strict: false,
-            folder: output.with_extension("run"),
+            folder,
             output,
             resume: false,
         }
@@ -130,6 +133,10 @@ impl TuneOptions {
         }
         if !(self.checkpoint_minutes > 0.0 && self.checkpoint_minutes.is_finite()) {
             return bad("--checkpoint-minutes", self.checkpoint_minutes.to_string(), "a number above 0");
+        }
+        if self.folder == self.output {
+            let found = self.output.display().to_string();
+            return bad("-o", found, "another name than that of the folder of the run");
         }
         if self.folder.exists() && !self.folder.is_dir() {
             let found = self.folder.display().to_string();

@@ -4,14 +4,14 @@
 use super::boundary::Photos;
 use super::unfreeze::{Unfrozen, unfreeze};
 use super::{Start, TuneOptions, TuneRecipe};
-use crate::artifact::Recipe;
+use crate::artifact::{Manifest, Recipe};
 use crate::evaluate::labels;
 use crate::head::{LinearHead, LogisticRegression};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::train::HeadPart;
 use crate::{Artifact, Backbone, ClassWeights, Error, Features, Session, SkippedFile, Solver, extract};
 use headstart_data::{Item, Picture};
-use headstart_graph::{Calibration, Graph, ParamKind, Params, Precision};
+use headstart_graph::{Graph, ParamKind, Params, Precision};
 use headstart_models::{Pretrained, fingerprint, sha256_hex};
 use headstart_tensor::Tensor;
 use serde::Serialize;
@@ -20,12 +20,18 @@ use std::time::Instant;
 /// The network that a fine-tuning starts from, and its data by name: nothing was computed yet.
 pub(crate) struct Opened {
     pub(crate) backbone: Backbone,
-    /// The head of the starting model, with how it was trained.
-    given: Option<(LinearHead, Recipe)>,
+    given: Option<Given>,
     /// The network with an output for each class.
     pub(crate) graph: Graph,
     pub(crate) parts: Parts,
     pub(crate) unfrozen: Unfrozen,
+}
+
+/// The head of the starting model, how it was trained, and on what.
+struct Given {
+    head: LinearHead,
+    recipe: Recipe,
+    data_sha256: String,
 }
 
 /// What a fine-tuning would do.
@@ -62,19 +68,20 @@ impl Opened {
         let (backbone, given, classes) = match &options.start {
             Start::Backbone(name) => (Backbone::of(Pretrained::open(name, session.home)?)?.0, None, None),
             Start::Model(path) => {
-                let Artifact { manifest, mut backbone, head } = Artifact::load(path, session.home)?;
+                let Artifact { manifest, backbone, head } = Artifact::load(path, session.home)?;
                 let precision = backbone.trunk().precision();
                 if precision != Precision::F32 {
-                    session
-                        .progress
-                        .note(&format!("the model computes in {precision}; fine-tuning computes in f32"));
-                    backbone.compile_in(Precision::F32, Calibration::default())?;
+                    // Its features, which are cached in its precision, are used as they are: the fit has a trunk of its own.
+                    let text =
+                        format!("the model computes in {precision}; fine-tuning, and its model, in f32");
+                    session.progress.note(&text);
                 }
-                (backbone, Some((head, manifest.recipe)), Some(manifest.labels))
+                let Manifest { labels, recipe, data_sha256, .. } = manifest;
+                (backbone, Some(Given { head, recipe, data_sha256 }), Some(labels))
             }
         };
         // The images that the head was measured on are held out again.
-        let split = given.as_ref().map(|(_, recipe)| (recipe.seed, recipe.val_fraction));
+        let split = given.as_ref().map(|given| (given.recipe.seed, given.recipe.val_fraction));
         let (seed, val_fraction) = split.unwrap_or((options.seed, None));
         let source = Source {
             data: &options.data,
@@ -172,14 +179,24 @@ impl Prepared {
         warn(session, classes, (&train, &train_labels), (&val, &val_labels));
         let mut counts = vec![0; classes.len()];
         train_labels.iter().for_each(|&label| counts[label] += 1);
+        if let Some(class) = counts.iter().position(|&n| n == 0) {
+            return Err(Error::NothingReadable { what: format!("the class \"{}\"", classes[class]) });
+        }
         let weighting = options.class_weights.resolve(classes)?;
         let class_weights = match &weighting {
             ClassWeights::None => None,
             other => Some(other.resolve(&counts)?),
         };
+        let train_hash = data_hash(&train, &train_labels);
         let fitting = Instant::now();
         let (head, head_recipe, head_part) = match opened.given.take() {
-            Some((head, recipe)) => {
+            Some(Given { head, recipe, data_sha256 }) => {
+                if data_sha256 != train_hash {
+                    session.progress.note(
+                        "the training images are not those the model was trained on: where it was trained on some that \
+                         validate now, the accuracy looks better than it is (--val names others)",
+                    );
+                }
                 let part = HeadPart { l2: recipe.l2, converged: None, epochs: Vec::new() };
                 (head, Recipe { val_fraction: opened.parts.val_fraction, ..recipe }, part)
             }
@@ -200,7 +217,6 @@ impl Prepared {
         let classifier = &opened.backbone.classifier;
         params.insert(format!("{classifier}.weight"), head.weight);
         params.insert(format!("{classifier}.bias"), head.bias);
-        let train_hash = data_hash(&train, &train_labels);
         let both = sha256_hex(format!("{train_hash} {}", data_hash(&val, &val_labels)).as_bytes());
         Ok(Prepared {
             started_from: fingerprint(&opened.graph, &params),

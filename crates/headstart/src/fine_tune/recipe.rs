@@ -153,7 +153,8 @@ impl TuneRecipe {
     /// The recipe that `text` stands for: a name, or a TOML file.
     ///
     /// # Errors
-    /// Where it is neither, or the file holds what no recipe has.
+    /// Where it is neither, or the file holds what no recipe has. Ranges are looked at by [`TuneRecipe::check`], when all of
+    /// the recipe is known.
     pub fn open(text: &str) -> Result<TuneRecipe, Error> {
         if let Some(recipe) = TuneRecipe::named(text) {
             return Ok(recipe);
@@ -169,7 +170,6 @@ impl TuneRecipe {
         let mut table: toml::Table = toml::from_str(&text).map_err(|e| bad(e.to_string()))?;
         table.entry("name").or_insert(stem.into());
         let recipe: TuneRecipe = table.try_into().map_err(|e: toml::de::Error| bad(e.to_string()))?;
-        recipe.check()?;
         Ok(recipe)
     }
 
@@ -213,7 +213,7 @@ impl TuneRecipe {
                 format!("{:?}", self.betas),
                 "two numbers from 0 to below 1",
             ),
-            (finite(self.weight_decay), "--weight-decay", self.weight_decay.to_string(), "0 or more"),
+            (finite(self.weight_decay), "weight_decay", self.weight_decay.to_string(), "0 or more"),
             ((0.0..=1.0).contains(&self.warmup), "warmup", self.warmup.to_string(), "0 to 1"),
             (
                 share(self.label_smoothing),
@@ -225,7 +225,7 @@ impl TuneRecipe {
             (finite(self.clip), "clip", self.clip.to_string(), "0 or more"),
             (self.views.is_none_or(|v| v <= 64), "--views", self.views.unwrap_or(0).to_string(), "0 to 64"),
             (
-                self.augment != Augment::None || self.views.is_none_or(|v| v <= 1),
+                self.augment != Augment::None || self.views.is_none_or(|v| v == 1),
                 "--views",
                 self.views.unwrap_or(0).to_string(),
                 "1 where nothing is augmented: all views would be the same; or give --augment",
@@ -259,7 +259,9 @@ mod tests {
         let path = folder.path().join("mine.toml");
         let open = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            TuneRecipe::open(path.to_str().unwrap())
+            let recipe = TuneRecipe::open(path.to_str().unwrap())?;
+            recipe.check()?;
+            Ok::<_, Error>(recipe)
         };
         let recipe = open("lr = 0.5\nunfreeze = [\"layer3\", \"layer4\"]\naugment = \"strong\"").unwrap();
         assert_eq!((recipe.name.as_str(), recipe.lr, recipe.epochs), ("mine", 0.5, 10));
@@ -268,7 +270,9 @@ mod tests {
         assert!(message("learning_rate = 1").contains("unknown field `learning_rate`"));
         assert!(message("lr = ").contains("mine.toml"));
         assert!(message("epochs = 0").starts_with("--epochs is 0: expected 1 to 10000"));
-        assert!(message("views = 3").contains("1 where nothing is augmented"));
+        for views in ["views = 3", "views = 0"] {
+            assert!(message(views).contains("1 where nothing is augmented"));
+        }
         assert!(message("lr = nan").starts_with("--lr is NaN"));
         let error = TuneRecipe::open("lesosn").unwrap_err().to_string();
         assert!(error.contains("did you mean `lesson`"), "{error}");

@@ -1,8 +1,8 @@
 //! What a fine-tuning reports, and what it leaves in the model file.
 
 use super::{Receipt, TuneRecipe};
-use crate::SkippedFile;
 use crate::train::{FeaturePart, HeadPart, TrainPart, ValPart};
+use crate::{CachePrecision, SkippedFile};
 use serde::{Deserialize, Serialize};
 
 /// An epoch's result.
@@ -117,6 +117,10 @@ pub struct FineTuned {
     pub recipe: TuneRecipe,
     /// The seed of order, views and mixup.
     pub seed: u64,
+    /// What an image of each class counted, in the order of the labels; `null`: all the same.
+    pub class_weights: Option<Vec<f64>>,
+    /// How the activations at the cut were rounded.
+    pub cache_precision: CachePrecision,
     /// The stages that were trained.
     pub unfrozen: Vec<String>,
     /// SHA-256 of all weights that it started from.

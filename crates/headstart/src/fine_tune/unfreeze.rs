@@ -5,11 +5,11 @@ use headstart_graph::{Freeze, Graph, Op, ParamKind};
 
 /// What a fine-tuning trains of a network.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Unfrozen {
+pub struct Unfrozen {
     /// All of it: the classifier too.
-    pub(crate) freeze: Freeze,
+    pub freeze: Freeze,
     /// The stages that have trained parameters, from the input to the classifier.
-    pub(crate) stages: Vec<String>,
+    pub stages: Vec<String>,
 }
 
 /// The parameters that `names` and the classifier stand for. A name is `last` (the last stage that looks further than
@@ -18,7 +18,7 @@ pub(crate) struct Unfrozen {
 ///
 /// # Errors
 /// Where the network has nothing of such a name, or the names stand for no parameter besides the classifier's.
-pub(crate) fn unfreeze(graph: &Graph, classifier: &str, names: &[String]) -> Result<Unfrozen, Error> {
+pub fn unfreeze(graph: &Graph, classifier: &str, names: &[String]) -> Result<Unfrozen, Error> {
     let mut freeze = Freeze::everything().unfreeze(graph, classifier)?;
     let head = freeze.trainable().count();
     for name in names.iter().map(|n| n.trim()).filter(|n| !n.is_empty()) {

@@ -28,11 +28,22 @@ pub struct Place {
     /// Steps of the work in hand after which the run is interrupted.
     pub stop_after: AtomicUsize,
     pub interrupt: AtomicBool,
+    /// The piece of work at whose start all that is in the cache is cut off.
+    pub cut_cache_at: Mutex<String>,
 }
 
 impl Progress for Place {
     fn start(&self, what: &str, _: usize) {
         self.said.lock().unwrap().push(what.to_owned());
+        let mut cut = self.cut_cache_at.lock().unwrap();
+        if *cut == what {
+            let segments = std::fs::read_dir(self.path("home/features")).unwrap();
+            let files = segments.flat_map(|space| std::fs::read_dir(space.unwrap().path()).unwrap());
+            for file in files {
+                std::fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_len(64).unwrap();
+            }
+            "cut".clone_into(&mut cut);
+        }
     }
     fn advance(&self, n: usize) {
         let epochs = self.said.lock().unwrap().last().is_some_and(|what| what.starts_with("epoch "));
@@ -57,6 +68,7 @@ impl Place {
             said: Mutex::default(),
             stop_after: AtomicUsize::new(usize::MAX),
             interrupt: AtomicBool::new(false),
+            cut_cache_at: Mutex::default(),
         };
         pictures(&place.path("data"));
         start().save(&place.path("start.safetensors")).unwrap();
