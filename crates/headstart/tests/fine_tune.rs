@@ -349,6 +349,22 @@ fn gradual_goes_down_stage_by_stage_and_the_plan_says_what_would_be_done() {
 }
 
 #[test]
+fn patience_begins_when_the_last_stage_has_joined() {
+    let place = Place::new();
+    let mut options = place.options("m.safetensors");
+    // So large that no epoch is better than the start.
+    (options.recipe.lr, options.recipe.patience, options.recipe.epochs) = (3.0, 1, 6);
+    place.model("start2.safetensors", 1, |o| o.recipe.epochs = 12);
+    options.start = Start::Model(place.path("start2.safetensors"));
+    options.recipe.unfreeze = vec!["all".into()];
+    let report = place.tune(&options, 1).unwrap();
+    assert_eq!((report.best_epoch, report.epochs.len()), (0, 1));
+    options.recipe.gradual = true;
+    let report = place.tune(&options, 1).unwrap();
+    assert_eq!((report.best_epoch, report.epochs.len()), (0, 5));
+}
+
+#[test]
 fn classes_that_count_more_and_images_that_cannot_be_read_are_taken_into_account() {
     let place = Place::new();
     let expected = place.model("a.safetensors", 1, |_| {});
