@@ -1,8 +1,8 @@
 //! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
 //!
 //! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
-//! again. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what is averaged
-//! over all pixels is not rounded to 8 bits before.
+//! again. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
+//! such kernel reads (an average over all pixels does) stays f32.
 
 use crate::GraphError;
 use crate::compile::{Kernel, Source, Step};
@@ -29,16 +29,21 @@ pub(crate) fn lower(
         place: Vec::new(),
         converted: BTreeMap::new(),
     };
-    let mut averaged = vec![true; steps.len()];
-    for step in steps.iter().filter(|step| !matches!(step.kernel, Kernel::GlobalAvgPool { .. })) {
-        for source in [Some(step.input), step.residual].into_iter().flatten() {
+    // Whether stored elements of a step's output are multiplied, or added to such products.
+    let mut multiplied = vec![false; steps.len()];
+    for step in &steps {
+        let reads_stored = matches!(
+            step.kernel,
+            Kernel::Dense { .. } | Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. }
+        );
+        for source in [Some(step.input), step.residual].into_iter().flatten().filter(|_| reads_stored) {
             if let Source::Step(s) = source {
-                averaged[s] = false;
+                multiplied[s] = true;
             }
         }
     }
-    for (step, averaged) in steps.into_iter().zip(averaged) {
-        lowering.add(step, averaged)?;
+    for (step, multiplied) in steps.into_iter().zip(multiplied) {
+        lowering.add(step, multiplied)?;
     }
     let result = lowering.now(result);
     let result = lowering.stored(result, Precision::F32)?;
@@ -56,14 +61,16 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    /// Adds a step; `averaged` says that no other step but an average over all pixels, if any, reads it.
-    fn add(&mut self, mut step: Step, averaged: bool) -> Result<(), GraphError> {
+    /// Adds a step; `multiplied` says whether one that works on stored elements reads it.
+    fn add(&mut self, mut step: Step, multiplied: bool) -> Result<(), GraphError> {
         let input = self.now(step.input);
         let (reads, writes) = match &mut step.kernel {
-            Kernel::Dense { .. } => {
+            Kernel::Dense { conv, .. } => {
                 let entry = input == Source::Input && self.precision == Precision::Int8;
                 let reads = if entry { Precision::Bf16 } else { self.precision };
-                let exact = averaged && self.precision == Precision::Int8;
+                // Winograd's bf16 kernel writes what it reads.
+                let winograd = conv.kernel == [3, 3] && conv.stride == [1, 1];
+                let exact = !multiplied && (self.precision == Precision::Int8 || !winograd);
                 (reads, if exact { Precision::F32 } else { self.precision })
             }
             Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. } => {

