@@ -11,6 +11,9 @@ use headstart_kernels::{Scale, Scales};
 use headstart_tensor::Shape;
 use std::collections::BTreeMap;
 
+/// Products of a byte and a signed byte whose sum fits into 32 bits for certain.
+const EXACT: usize = i32::MAX as usize / (255 * 128);
+
 /// The steps in `precision`, and where the output, f32 again, is. `input` is the input's node and shape.
 pub(crate) fn lower(
     (steps, result): (Vec<Step>, Source),
@@ -66,8 +69,11 @@ impl Lowering<'_> {
         let input = self.now(step.input);
         let (reads, writes) = match &mut step.kernel {
             Kernel::Dense { conv, .. } => {
-                let entry = input == Source::Input && self.precision == Precision::Int8;
-                let reads = if entry { Precision::Bf16 } else { self.precision };
+                let higher = input == Source::Input || conv.patch() > EXACT;
+                let reads = match self.precision {
+                    Precision::Int8 if higher => Precision::Bf16,
+                    precision => precision,
+                };
                 // Winograd's bf16 kernel writes what it reads.
                 let winograd = conv.kernel == [3, 3] && conv.stride == [1, 1];
                 let exact = !multiplied && (self.precision == Precision::Int8 || !winograd);

@@ -393,6 +393,19 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_bytes_that_could_overflow_are_not_of_bytes() {
+        let mut b = GraphBuilder::new([2, 2, 3]);
+        let input = b.input();
+        let x = b.conv("wide", input, 70_000, (1, 1), Padding::Same).unwrap();
+        let x = b.conv("long", x, 4, (1, 1), Padding::Same).unwrap();
+        let x = b.conv("short", x, 4, (1, 1), Padding::Same).unwrap();
+        b.conv("last", x, 4, (1, 1), Padding::Same).unwrap();
+        let layers = b.finish().compiled(Precision::Int8).unwrap();
+        let of = |name: &str| &layers.iter().rfind(|l| l.nodes == name).unwrap().kernel;
+        assert_eq!((of("long").as_str(), of("short").as_str()), ("direct 1x1/1 bf16", "direct 1x1/1 int8"));
+    }
+
+    #[test]
     fn a_calibration_of_another_network_is_refused() {
         let graph = odd_network().prefix(crate::NodeId(3)).unwrap();
         let params: Params = graph.params().into_iter().map(|p| (p.name, Tensor::zeros(p.shape))).collect();
