@@ -104,10 +104,8 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
         }
         Kernel::Linear { weights } => {
             let rows = (step.shape.len() / bias.len().max(1)).max(1);
-            let (inner, outer) = (weights.len() / bias.len().max(1), bias.len());
-            let (kernel, stride, pad) = ([1, 1], [1, 1], [0, 0]);
-            let conv = Conv { input: [1, rows, inner], output: [1, rows, outer], kernel, stride, pad };
-            let macs = macs(&conv, inner);
+            let conv = Conv::linear(rows, weights.len() / bias.len().max(1), bias.len());
+            let macs = macs(&conv, conv.patch());
             (dense(isa, conv, &weights, &bias, (reads, writes), &scales), format!("linear {inputs}"), macs)
         }
         Kernel::Depthwise { conv, weights } => {
@@ -204,7 +202,12 @@ fn dense(
         (Format::Bytes(_), Format::F32) => {
             Box::new(PackedConv::<u8, f32>::stored(isa, conv, weights, bias, scales))
         }
-        (Format::Bytes(_), _) => Box::new(PackedConv::<u8>::stored(isa, conv, weights, bias, scales)),
+        (Format::Bytes(_), Format::Bf16) => {
+            Box::new(PackedConv::<u8, bf16>::stored(isa, conv, weights, bias, scales))
+        }
+        (Format::Bytes(_), Format::Bytes(_)) => {
+            Box::new(PackedConv::<u8>::stored(isa, conv, weights, bias, scales))
+        }
     }
 }
 

@@ -182,8 +182,9 @@ impl Compiler {
                 self.push(Kernel::Linear { weights }, x, bias.into_data(), &node.shape);
             }
             Op::AddRows(op) => {
-                // A copy with a bias for every value.
-                let rows = op.rows(data(op.part())?, node.shape.dims()[0]);
+                // A copy with a bias for every value, or with one row of them for all tokens.
+                let tokens = if op.step == 0 { 1 } else { node.shape.dims()[0] };
+                let rows = op.rows(data(op.part())?, tokens);
                 self.push(Kernel::Copy, x, rows, &node.shape);
             }
             Op::LayerNorm(op) => {

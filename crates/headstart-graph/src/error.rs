@@ -77,6 +77,14 @@ pub enum GraphError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// A value of the sample is no finite number: it has no scale.
+    #[error(
+        "node `{node}` has values that are not finite on the calibration's images: use f32, and check the weights"
+    )]
+    NotFinite {
+        /// The node.
+        node: String,
+    },
     /// The calibration knows no range for a node.
     #[error("the calibration has no range for node `{node}`: calibrate this very network")]
     NotCalibrated {

@@ -141,6 +141,9 @@ pub(crate) struct CopyRows {
 }
 
 impl Run for CopyRows {
+    fn bytes(&self) -> usize {
+        4 * self.bias.len()
+    }
     fn run(&self, _: &Pool, activation: Option<Activation>, data: Data) {
         let len = data.x.len() / data.images.max(1);
         data.each((len, len), |x: &[f32], residual, _, out| {

@@ -1,7 +1,7 @@
 //! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
 //!
 //! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
-//! again. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
+//! again. Linear layers of many rows multiply bf16 in either precision. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
 //! such kernel reads (an average over all pixels does) stays f32.
 
 use crate::GraphError;
@@ -79,6 +79,9 @@ impl Lowering<'_> {
                 let exact = !multiplied && (self.precision == Precision::Int8 || !winograd);
                 (reads, if exact { Precision::F32 } else { self.precision })
             }
+            Kernel::Expand { point, .. } if input == Source::Input || point.patch() > EXACT => {
+                (Precision::Bf16, Precision::Bf16)
+            }
             Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. } => {
                 (self.precision, self.precision)
             }
@@ -136,6 +139,9 @@ impl Lowering<'_> {
             Precision::Int8 => {
                 let range = self.calibration.ranges.get(node);
                 let (low, high) = range.ok_or_else(|| GraphError::NotCalibrated { node: node.to_owned() })?;
+                if !(low.is_finite() && high.is_finite()) {
+                    return Err(GraphError::NotFinite { node: node.to_owned() });
+                }
                 Format::Bytes(Scale::of_range(*low, *high))
             }
         })

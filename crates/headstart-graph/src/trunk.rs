@@ -5,7 +5,7 @@
 //! the thread count.
 
 use crate::call::{Call, CompiledLayer};
-use crate::compile::{Source, Step, compile};
+use crate::compile::{Kernel, Source, Step, compile};
 use crate::format::{Calibration, Precision};
 use crate::kernels::Data;
 use crate::lower::lower;
@@ -30,6 +30,7 @@ pub struct Trunk {
     input: Shape,
     output: Shape,
     precision: Precision,
+    products: Vec<Precision>,
     calls: Vec<Call>,
     /// The node of each call's output.
     outputs: Vec<String>,
@@ -86,7 +87,7 @@ impl Trunk {
     /// The least and the largest value at every node over `images` `[n, ..input]`, and 0.
     ///
     /// # Errors
-    /// As [`Trunk::run`] and [`Trunk::compile`]; without images, every range is empty.
+    /// As [`Trunk::run`] and [`Trunk::compile`], and where a value is not finite; without images, every range is empty.
     pub fn calibrate(
         graph: &Graph,
         params: &Params,
@@ -98,8 +99,12 @@ impl Trunk {
         trunk.expect(images)?;
         let (one, size) = (trunk.input.len(), trunk.output.len());
         let n = images.data().len() / one.max(1);
+        // Not a number where a value is none.
         let extremes = |values: &[f32]| {
-            values.iter().fold((0.0f32, 0.0f32), |(low, high), &v| (low.min(v), high.max(v)))
+            let none = values.iter().find(|v| v.is_nan()).copied().unwrap_or(0.0);
+            let (low, high) =
+                values.iter().fold((0.0f32, 0.0f32), |(low, high), &v| (low.min(v), high.max(v)));
+            (low + none, high + none)
         };
         let ranges = pool.map(n, |i| {
             let (image, mut out) = (&images.data()[i * one..(i + 1) * one], vec![0.0; size]);
@@ -111,6 +116,11 @@ impl Trunk {
         let range = |at: usize| {
             ranges.iter().fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r[at].0), high.max(r[at].1)))
         };
+        let finite =
+            |at: usize| ranges.iter().all(|image| image[at].0.is_finite() && image[at].1.is_finite());
+        if let Some((_, node)) = nodes.clone().enumerate().find(|(at, _)| !finite(*at)) {
+            return Err(GraphError::NotFinite { node: node.clone() });
+        }
         Ok(Calibration { ranges: nodes.enumerate().map(|(at, node)| (node.clone(), range(at))).collect() })
     }
 
@@ -124,6 +134,13 @@ impl Trunk {
         let grouped_from =
             steps.iter().position(|step| Call::wants_company(step, isa)).unwrap_or(steps.len());
         let plan = Plan::of(&steps, result, grouped_from);
+        let multiplies = |step: &&Step| {
+            matches!(step.kernel, Kernel::Dense { .. } | Kernel::Expand { .. } | Kernel::Linear { .. })
+        };
+        let mut products: Vec<Precision> =
+            steps.iter().filter(multiplies).map(|step| step.reads.precision()).collect();
+        products.sort_unstable();
+        products.dedup();
         let outputs = steps.iter().map(|s| s.nodes.last().cloned().unwrap_or_default()).collect();
         let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, isa)).collect();
         let group = if grouped_from < calls.len() { GROUP } else { 1 };
@@ -139,6 +156,7 @@ impl Trunk {
             input: graph.input().clone(),
             output: graph.output().clone(),
             precision,
+            products,
             calls,
             outputs,
             plan,
@@ -149,9 +167,15 @@ impl Trunk {
         })
     }
 
-    /// The precision it computes in.
+    /// The precision it was compiled in.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The precisions that its convolutions and linear layers multiply in, the most exact first: not every layer has
+    /// kernels of bytes.
+    pub fn products(&self) -> &[Precision] {
+        &self.products
     }
 
     /// How many images a thread should run at once; more than one where kernels share weights between images.
@@ -403,6 +427,25 @@ mod tests {
         let layers = b.finish().compiled(Precision::Int8).unwrap();
         let of = |name: &str| &layers.iter().rfind(|l| l.nodes == name).unwrap().kernel;
         assert_eq!((of("long").as_str(), of("short").as_str()), ("direct 1x1/1 bf16", "direct 1x1/1 int8"));
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_have_no_scale() {
+        let graph = odd_network();
+        let mut params = seeded_params(&graph);
+        let pool = Pool::new(1);
+        for (value, node) in [(f32::NAN, "relu1"), (f32::INFINITY, "relu1")] {
+            let mut bias = params.get("bn1.bias").unwrap().clone();
+            bias.data_mut()[0] = value;
+            params.insert("bn1.bias", bias);
+            let error = Trunk::calibrate(&graph, &params, &pool, &input(1, 9, 7, 3, 1));
+            // Relu6 makes 6 of infinity, but not a number of none.
+            assert_eq!(matches!(&error, Err(GraphError::NotFinite { node: n }) if n == node), value.is_nan());
+        }
+        let ranges = graph.nodes().iter().map(|n| (n.name.clone(), (0.0, f32::INFINITY))).collect();
+        let params = seeded_params(&graph);
+        let error = Trunk::compile_in(Precision::Int8, &graph, &params, &Calibration { ranges }).unwrap_err();
+        assert!(error.to_string().contains("are not finite"), "{error}");
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub struct Conv {
 }
 
 impl Conv {
+    /// The pointwise convolution that a matrix product of `rows` rows is.
+    pub fn linear(rows: usize, inner: usize, outer: usize) -> Conv {
+        let (kernel, stride, pad) = ([1, 1], [1, 1], [0, 0]);
+        Conv { input: [1, rows, inner], output: [1, rows, outer], kernel, stride, pad }
+    }
+
     /// Number of values in a patch.
     pub fn patch(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.input[2]

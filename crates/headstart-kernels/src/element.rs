@@ -253,7 +253,11 @@ pub(crate) mod tests {
             let mut back = vec![f32::NAN; values.len()];
             simd::run(isa, Through(values, &mut stored, &mut back));
             for ((&v, s), b) in values.iter().zip(&stored).zip(back) {
-                assert_eq!((E::from_f32(v).to_f32(), s.to_f32()), (b, b), "{isa} {v}");
+                let single = E::from_f32(v).to_f32();
+                assert!(
+                    single == b && s.to_f32() == b || v.is_nan() && single.is_nan() && b.is_nan(),
+                    "{isa} {v}"
+                );
             }
         }
         // Ties, neighbours of ties, and both ends of a byte.
@@ -265,6 +269,7 @@ pub(crate) mod tests {
             [0x3f80_8000, 0x3f81_8000, 0x3f80_8001, 0x7f7f_0000, 0xff80_0000, 0x7f7f_ffff]
                 .map(f32::from_bits),
         );
+        wide.extend([0x7fc0_0000, 0xffff_ffff, 0x7fff_ffff, 0x7f80_0001].map(f32::from_bits));
         wide.resize(80, -0.0);
         for isa in Isa::available() {
             of::<u8>(isa, &bytes);

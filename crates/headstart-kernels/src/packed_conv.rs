@@ -37,17 +37,6 @@ impl PackedConv {
     pub fn new(isa: Isa, conv: Conv, weights: &[f32], bias: &[f32]) -> Self {
         PackedConv::stored(isa, conv, weights, bias, &Scales::ONE)
     }
-
-    /// A matrix product as the convolution it is: features `[rows, in]` to `[rows, out]`, weights `[in, out]`.
-    ///
-    /// # Panics
-    /// As [`PackedConv::new`].
-    pub fn linear(isa: Isa, rows: usize, weights: &[f32], bias: &[f32]) -> Self {
-        let inner = weights.len() / bias.len().max(1);
-        let (kernel, stride, pad) = ([1, 1], [1, 1], [0, 0]);
-        let conv = Conv { input: [1, rows, inner], output: [1, rows, bias.len()], kernel, stride, pad };
-        PackedConv::new(isa, conv, weights, bias)
-    }
 }
 
 impl<I: Element, O: Element> PackedConv<I, O> {
@@ -157,11 +146,14 @@ impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
         let conv = &self.packed.conv;
         let channels = conv.input[2];
         let (height, width) = (self.height, self.width);
-        let step = conv.stride[1] * channels;
+        let step = conv.stride[1].saturating_mul(channels);
         let (runs, run) = (conv.kernel[0], (conv.kernel[1] * channels).div_ceil(I::IN_WORD));
-        let down = conv.stride[0] * self.rows.stride;
-        let reach = (runs - 1) * self.rows.stride + run * I::IN_WORD;
-        let last = (height.max(1) - 1) * down + (width.max(1) - 1) * step + reach;
+        let down = conv.stride[0].saturating_mul(self.rows.stride);
+        let reach = (runs - 1).saturating_mul(self.rows.stride).saturating_add(run * I::IN_WORD);
+        let last = (height.max(1) - 1)
+            .saturating_mul(down)
+            .saturating_add((width.max(1) - 1).saturating_mul(step))
+            .saturating_add(reach);
         assert!(height * width == 0 || last <= self.rows.data.len(), "the patches lie inside the image");
         let epilogue = &self.packed.epilogue;
         let (low, high) = epilogue.range(self.activation);
@@ -293,6 +285,9 @@ mod tests {
                 agree::<bf16, bf16>(&mut rng, isa, conv);
                 agree::<bf16, u8>(&mut rng, isa, conv);
                 agree::<u8, u8>(&mut rng, isa, conv);
+                agree::<bf16, f32>(&mut rng, isa, conv);
+                agree::<u8, f32>(&mut rng, isa, conv);
+                agree::<u8, bf16>(&mut rng, isa, conv);
             }
         }
     }

@@ -133,7 +133,8 @@ impl<E: Element> Pass<'_, E> {
     #[inline(always)]
     fn patch(&self, y: usize, x: usize) -> usize {
         let conv = &self.packed.conv;
-        y * conv.stride[0] * self.rows.stride + x * conv.stride[1] * conv.input[2]
+        (y.saturating_mul(conv.stride[0]).saturating_mul(self.rows.stride))
+            .saturating_add(x.saturating_mul(conv.stride[1]).saturating_mul(conv.input[2]))
     }
 
     /// One value, plainly: for the channels that fill no vector.
@@ -171,10 +172,11 @@ impl<E: Element> Pass<'_, E> {
         let conv = self.packed.conv;
         let channels = conv.input[2];
         let whole = channels / S::LANES * S::LANES;
-        let (first, step) = (self.patch(y, x), conv.stride[1] * channels);
-        let reach = (N - 1) * step + (conv.kernel[0] - 1) * self.rows.stride + conv.kernel[1] * channels;
+        let (first, step) = (self.patch(y, x), conv.stride[1].saturating_mul(channels));
+        let reach = ((N - 1).saturating_mul(step))
+            .saturating_add((conv.kernel[0] - 1) * self.rows.stride + conv.kernel[1] * channels);
         let at = (y * conv.output[1] + x) * channels;
-        assert!(first + reach <= self.rows.data.len() && at + N * channels <= self.out.len());
+        assert!(first.saturating_add(reach) <= self.rows.data.len() && at + N * channels <= self.out.len());
         let (low, high) = self.range;
         for c in (0..whole).step_by(S::LANES) {
             // SAFETY: asserted above: taps of all pixels lie inside the rows, and all outputs inside `out`, with

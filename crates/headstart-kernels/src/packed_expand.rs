@@ -148,7 +148,8 @@ impl<E: Element> PackedExpand<E> {
 mod tests {
     use super::*;
     use crate::conv::tests::{close, draw};
-    use crate::{Isa, epilogue, reference};
+    use crate::element::tests as stored;
+    use crate::{Isa, Scales, epilogue, reference};
     use headstart_tensor::Rng;
 
     #[test]
@@ -202,6 +203,58 @@ mod tests {
                     assert_eq!(out, split, "the same bytes with three threads");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bands_of_other_elements_are_the_two_convolutions_to_the_byte() {
+        fn agree<E: Element>(rng: &mut Rng, isa: Isa) {
+            let (inner, expanded, [height, width]) = (6, 34, [9, 7]);
+            let scales = stored::scales::<E, E>();
+            let between = Scales { input: scales.input, output: scales.residual, ..Scales::ONE };
+            let after = Scales { input: scales.residual, ..scales };
+            let whole = Conv { input: [height, width, inner], output: [height, width, expanded], ..ROW };
+            let row = Conv { input: [1, width, inner], output: [1, width, expanded], ..ROW };
+            let conv = Conv {
+                input: [height, width, expanded],
+                output: [5, 4, expanded],
+                kernel: [3, 3],
+                stride: [2, 2],
+                pad: [1, 1],
+            };
+            let (image, _) = stored::draw::<E>(rng, height * width * inner, scales.input);
+            let (w1, b1) = (draw(rng, inner * expanded), draw(rng, expanded));
+            let (w2, b2) = (draw(rng, 9 * expanded), draw(rng, expanded));
+            let relu = Some(Activation::Relu6);
+            let bits = |values: &[E]| bytemuck::cast_slice::<E, u8>(values).to_vec();
+
+            let point = PackedConv::<E>::stored(isa, whole, &w1, &b1, &between);
+            let mut expanded_image = vec![E::default(); height * width * expanded];
+            let mut scratch = vec![E::from_f32(77.0); point.scratch()];
+            point.run(&Pool::single(), &image, None, relu, &mut scratch, &mut expanded_image);
+            let depthwise = PackedDepthwise::<E>::stored(isa, conv, &w2, &b2, &after);
+            let mut expected = vec![E::default(); 5 * 4 * expanded];
+            let mut scratch = vec![E::from_f32(77.0); depthwise.scratch()];
+            depthwise.run(&Pool::single(), &expanded_image, None, relu, &mut scratch, &mut expected);
+
+            let point = PackedConv::<E>::stored(isa, row, &w1, &b1, &between);
+            let packed = PackedExpand::new(point, relu, depthwise);
+            for rows in 1..=5 {
+                let packed = PackedExpand { rows, ..packed.clone() };
+                for threads in [1, 3] {
+                    let mut scratch = vec![E::from_f32(77.0); packed.scratch()];
+                    let mut out = vec![E::from_f32(77.0); expected.len()];
+                    packed.run(&Pool::new(threads), &image, None, relu, &mut scratch, &mut out);
+                    assert_eq!(bits(&out), bits(&expected), "{isa} {} bands of {rows}", E::NAME);
+                }
+            }
+        }
+        const ROW: Conv = Conv { input: [0; 3], output: [0; 3], kernel: [1, 1], stride: [1, 1], pad: [0, 0] };
+        let mut rng = Rng::new(11);
+        for isa in Isa::available() {
+            agree::<f32>(&mut rng, isa);
+            agree::<crate::bf16>(&mut rng, isa);
+            agree::<u8>(&mut rng, isa);
         }
     }
 }

@@ -21,7 +21,9 @@ impl<'a, E> Rows<'a, E> {
 
 /// Height and width of the padded image: what the outputs' patches reach.
 pub(crate) fn extent(conv: &Conv) -> [usize; 2] {
-    [0, 1].map(|axis| (conv.output[axis].max(1) - 1) * conv.stride[axis] + conv.kernel[axis])
+    [0, 1].map(|axis| {
+        (conv.output[axis].max(1) - 1).saturating_mul(conv.stride[axis]).saturating_add(conv.kernel[axis])
+    })
 }
 
 /// Elements of the padded copy; 0 where the image does without. With words of `E` that reach over the end of a patch,

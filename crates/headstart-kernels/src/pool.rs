@@ -101,4 +101,26 @@ mod tests {
         global_avg_pool(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], Scale::ONE, &mut out);
         assert_eq!(out, [2.0, 20.0]);
     }
+
+    #[test]
+    fn stored_elements_are_pooled_as_their_values() {
+        let pool = Conv { input: [4, 4, 2], output: [2, 2, 2], kernel: [3, 3], stride: [2, 2], pad: [1, 1] };
+        let values: Vec<f32> = (0..32).map(|i| ((i * 7) % 32) as f32).collect();
+        let mut expected = [0.0; 8];
+        max_pool(&pool, &values, &mut expected);
+        let bytes: Vec<u8> = values.iter().map(|&v| v as u8).collect();
+        let halves: Vec<half::bf16> = values.iter().map(|&v| half::bf16::from_f32(v)).collect();
+        let (mut of_bytes, mut of_halves) = ([77u8; 8], [half::bf16::ZERO; 8]);
+        max_pool(&pool, &bytes, &mut of_bytes);
+        max_pool(&pool, &halves, &mut of_halves);
+        assert_eq!(of_bytes.map(f32::from), expected);
+        assert_eq!(of_halves.map(f32::from), expected);
+
+        let mut means = [[0.0; 2]; 3];
+        global_avg_pool(&values, Scale::ONE, &mut means[0]);
+        global_avg_pool(&halves, Scale::ONE, &mut means[1]);
+        global_avg_pool(&bytes, Scale { scale: 0.5, zero: 3 }, &mut means[2]);
+        assert_eq!(means[1], means[0]);
+        assert_eq!(means[2], means[0].map(|m| 0.5 * (m - 3.0)));
+    }
 }

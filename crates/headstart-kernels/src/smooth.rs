@@ -85,7 +85,9 @@ impl Function for Gelu {
             let zero = simd.splat(0.0);
             let size = simd.max(simd.sub(zero, x), x);
             let tail = normal_tail(simd, size).0;
-            simd.sub(simd.max(zero, x), simd.mul(size, tail))
+            // The tail of infinity is 0.
+            let finite = simd.min(simd.splat(f32::MAX), size);
+            simd.sub(simd.max(zero, x), simd.mul(finite, tail))
         }
     }
 

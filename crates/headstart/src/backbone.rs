@@ -118,14 +118,18 @@ pub(crate) fn space(
     let cut = trunk.nodes().last().map_or("", |n| n.name.as_str());
     let graph = serde_json::to_string(trunk).unwrap_or_default();
     let isa = Isa::current();
-    let products = if precision.is_native(isa) { "" } else { " of f32" };
+    // An int8 trunk has bf16 kernels too: which of both the machine has decides the bytes.
+    let products = match precision {
+        Precision::F32 => String::new(),
+        _ => Precision::ALL.map(|p| if p.is_native(isa) { format!(" {p}") } else { String::new() }).concat(),
+    };
     let ranges = serde_json::to_string(calibration).unwrap_or_default();
     let kept = match kept {
         CachePrecision::F32 => "",
         CachePrecision::F16 => ", kept in f16",
     };
     format!(
-        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision}{products}{kept}, ranges {}; isa {isa}",
+        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision} by{products}{kept}, ranges {}; isa {isa}",
         env!("CARGO_PKG_VERSION"),
         sha256_hex(graph.as_bytes()),
         p.decode,

@@ -131,12 +131,16 @@ pub(crate) fn choose(
     };
     let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
     backbone.lower(session, precision, &pictures)?;
-    let isa = Isa::current();
-    let why = (!precision.is_native(isa)).then(|| {
-        format!(
-            "this machine's {isa} has no products of {precision}: made of several, they are slower than f32"
-        )
-    });
+    let (isa, products) = (Isa::current(), backbone.trunk().products());
+    let why = match products.iter().find(|p| !p.is_native(isa)) {
+        Some(p) => Some(format!(
+            "this machine's {isa} has no products of {p}: made of several, they are slower than f32"
+        )),
+        None if precision == Precision::Int8 && !products.contains(&precision) => {
+            Some("no layer of this network has kernels of bytes: they multiply bf16".to_owned())
+        }
+        None => None,
+    };
     Ok(PrecisionPart { chosen: precision, why, tried: Vec::new() })
 }
 
@@ -155,10 +159,11 @@ fn measure(
     let images = backbone.sample(session, &of_sample, 2 * backbone.trunk().group() * session.pool.threads());
     let mut tried: Vec<Tried> = Vec::new();
     for precision in Precision::ALL {
-        if !precision.is_native(Isa::current()) {
+        backbone.lower(session, precision, &pictures)?;
+        let products = backbone.trunk().products();
+        if !products.contains(&precision) || products.iter().any(|p| !p.is_native(Isa::current())) {
             continue;
         }
-        backbone.lower(session, precision, &pictures)?;
         let images_per_second = rate(session, backbone, &images)?;
         if tried.first().is_some_and(|f32| images_per_second < WORTH * f32.images_per_second) {
             continue;

@@ -61,8 +61,8 @@ impl Conv2d {
             let expected = format!("[height, width, {} channels]", self.in_channels);
             return Err(GraphError::Shape { node: node.into(), expected, found: input.clone() });
         }
-        if self.stride.contains(&0) {
-            return bad("stride", format!("{:?}", self.stride), "1 or more");
+        if self.stride.iter().any(|&s| s == 0 || s > 4096) {
+            return bad("stride", format!("{:?}", self.stride), "1 to 4096");
         }
         if self.kernel.iter().any(|&k| k == 0 || k > 4096) {
             return bad("kernel", format!("{:?}", self.kernel), "1 to 4096");

@@ -95,7 +95,9 @@ impl Simd for Avx2 {
             let bits = _mm256_castps_si256(v);
             let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
             let up = _mm256_add_epi32(_mm256_add_epi32(bits, even), _mm256_set1_epi32(0x7fff));
-            let high = _mm256_srli_epi32::<16>(up);
+            // Rounding up could turn what is no number into one.
+            let none = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let high = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(up), _mm256_set1_epi32(0x7fc0), none);
             // Packing works within halves: the wanted ones are the first and the third quarter.
             let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(high, high));
             _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));

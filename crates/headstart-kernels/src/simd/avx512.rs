@@ -4,34 +4,34 @@
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// `DOT`: with the dot product instruction of the kernel.
+/// `BF16` and `VNNI`: with the dot products of these extensions.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512<const DOT: bool>;
+pub(super) struct Avx512<const BF16: bool, const VNNI: bool>;
 
 /// # Safety
 /// The machine must have AVX-512F and AVX-512BW.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) unsafe fn run(kernel: impl Kernel) {
-    kernel.run(Avx512::<false>);
+    kernel.run(Avx512::<false, false>);
 }
 
 /// # Safety
 /// As [`run`], and AVX-512-BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn run_bf16(kernel: impl Kernel) {
-    kernel.run(Avx512::<true>);
+    kernel.run(Avx512::<true, false>);
 }
 
 /// # Safety
 /// As [`run`], and AVX-512-VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn run_vnni(kernel: impl Kernel) {
-    kernel.run(Avx512::<true>);
+    kernel.run(Avx512::<false, true>);
 }
 
-// SAFETY of every method: the trait's contract gives the instructions and the addresses; with `DOT` a kernel calls
-// the dot product that its entry point above stands for, and no other, and stores bf16 only where that is of bf16.
-impl<const DOT: bool> Simd for Avx512<DOT> {
+// SAFETY of every method: the trait's contract gives the instructions and the addresses; the entry points above give
+// those of the extensions that the type names.
+impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
     type V = __m512;
     const LANES: usize = 16;
     const TILES: &[usize] = &[14, 7, 4, 2, 1];
@@ -108,14 +108,17 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
         // SAFETY: see above; a vector of bf16 is 32 bytes.
         unsafe {
-            if DOT {
+            if BF16 {
                 let short = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
                 return _mm256_storeu_si256(to.cast(), short);
             }
             let bits = _mm512_castps_si512(v);
             let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let up = _mm512_add_epi32(_mm512_add_epi32(bits, even), _mm512_set1_epi32(0x7fff));
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(up)));
+            // Rounding up could turn what is no number into one.
+            let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let high = _mm512_mask_set1_epi32(_mm512_srli_epi32::<16>(up), none, 0x7fc0);
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(high));
         }
     }
     #[inline(always)]
@@ -132,7 +135,7 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     unsafe fn dot_bf16(self, x: __m512, w: __m512, sum: __m512) -> __m512 {
         // SAFETY: see above; both vectors are 64 bytes.
         unsafe {
-            if DOT {
+            if BF16 {
                 let pairs = |v: __m512| std::mem::transmute::<__m512, __m512bh>(v);
                 return _mm512_dpbf16_ps(sum, pairs(x), pairs(w));
             }
@@ -146,7 +149,7 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         // SAFETY: see above.
         unsafe {
             let [x, w, sum] = [x, w, sum].map(|v| _mm512_castps_si512(v));
-            if DOT {
+            if VNNI {
                 return _mm512_castsi512_ps(_mm512_dpbusd_epi32(sum, x, w));
             }
             let even = _mm512_madd_epi16(

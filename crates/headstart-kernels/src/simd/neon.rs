@@ -95,7 +95,9 @@ impl Simd for Neon {
             let bits = vreinterpretq_u32_f32(v);
             let even = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
             let up = vaddq_u32(vaddq_u32(bits, even), vdupq_n_u32(0x7fff));
-            vst1_u16(to, vshrn_n_u32::<16>(up));
+            // Rounding up could turn what is no number into one.
+            let high = vbslq_u32(vceqq_f32(v, v), up, vdupq_n_u32(0x7fc0_0000));
+            vst1_u16(to, vshrn_n_u32::<16>(high));
         }
     }
     #[inline(always)]
