@@ -12,10 +12,10 @@ use crate::tile::{self, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool, activation, padded};
 
 /// Pixels of an input tile's side, and of an output tile's.
-const IN: usize = 6;
-const OUT: usize = 4;
+pub(crate) const IN: usize = 6;
+pub(crate) const OUT: usize = 4;
 /// Products of a tile.
-const POINTS: usize = IN * IN;
+pub(crate) const POINTS: usize = IN * IN;
 /// An image with fewer tiles shares blocks with others.
 const FEW: usize = 28;
 
@@ -81,16 +81,22 @@ impl PackedWinograd {
             let tap = |t: usize| f64::from(weights[(t * inner + i) * outer + o]) * row[t / 3] * column[t % 3];
             (0..9).map(tap).sum::<f64>() as f32
         };
+        let panels = (0..POINTS).map(|p| tile::pack(isa, inner, outer, |i, o| point(p, i, o))).collect();
+        Self::with_panels(isa, conv, panels, tile::pack(isa, 1, outer, |_, o| bias[o]))
+    }
+
+    /// From transformed weights, a panel for each point, and the packed bias.
+    pub(crate) fn with_panels(isa: Isa, conv: Conv, panels: Vec<Aligned>, bias: Aligned) -> Self {
         let tiles = |n: usize| n.div_ceil(OUT) * OUT;
+        let (inner, outer) = (conv.input[2], conv.output[2]);
         let whole = Conv { output: [tiles(conv.output[0]), tiles(conv.output[1]), outer], ..conv };
-        PackedWinograd {
-            conv,
-            whole,
-            isa,
-            block: tile::MOST_ROWS * if inner * outer < 1 << 16 { 1 } else { 3 },
-            panels: (0..POINTS).map(|p| tile::pack(isa, inner, outer, |i, o| point(p, i, o))).collect(),
-            bias: tile::pack(isa, 1, outer, |_, o| bias[o]),
-        }
+        let block = tile::MOST_ROWS * if inner * outer < 1 << 16 { 1 } else { 3 };
+        PackedWinograd { conv, whole, isa, block, panels, bias }
+    }
+
+    /// The memory of the transformed weights.
+    pub(crate) fn into_panels(self) -> Vec<Aligned> {
+        self.panels
     }
 
     /// Values of scratch that [`PackedWinograd::run`] wants for `n` images.
@@ -325,7 +331,7 @@ impl Pass<'_> {
 
 /// Rows of `M` vectors from `N` of their columns.
 #[inline(always)]
-fn transposed<S: Simd, const N: usize, const M: usize>(columns: [[S::V; M]; N]) -> [[S::V; N]; M] {
+pub(crate) fn transposed<S: Simd, const N: usize, const M: usize>(columns: [[S::V; M]; N]) -> [[S::V; N]; M] {
     std::array::from_fn(|i| std::array::from_fn(|j| columns[j][i]))
 }
 
@@ -334,7 +340,7 @@ fn transposed<S: Simd, const N: usize, const M: usize>(columns: [[S::V; M]; N]) 
 /// # Safety
 /// As [`Simd`].
 #[inline(always)]
-unsafe fn input_side<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
+pub(crate) unsafe fn input_side<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
     // SAFETY: the caller's contract.
     unsafe {
         let [four, minus_four, minus_five] = [s.splat(4.0), s.splat(-4.0), s.splat(-5.0)];
