@@ -6,6 +6,7 @@
 
 mod activation;
 mod aligned;
+mod batch_norm;
 mod conv;
 mod depthwise;
 mod depthwise_gradient;
@@ -33,6 +34,7 @@ mod winograd_weights;
 pub const REVISION: u32 = 3;
 
 pub use activation::{Activation, epilogue};
+pub use batch_norm::{Masked, accumulate, masked, moments, norm_input_gradient, scale_and_shift};
 pub use conv::{Conv, col2im, conv2d, conv2d_input_gradient, conv2d_weight_gradient, im2col};
 pub use depthwise::{depthwise, depthwise_input_gradient};
 pub use depthwise_gradient::{PackedDepthwiseInputGradient, depthwise_weight_gradient};

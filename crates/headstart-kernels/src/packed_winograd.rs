@@ -99,6 +99,11 @@ impl PackedWinograd {
         self.panels
     }
 
+    /// The convolution's sizes.
+    pub fn conv(&self) -> &Conv {
+        &self.conv
+    }
+
     /// Values of scratch that [`PackedWinograd::run`] wants for `n` images.
     pub fn scratch(&self, n: usize) -> usize {
         n * padded::scratch(&self.whole) + self.blocks()
