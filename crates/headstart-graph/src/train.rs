@@ -1,29 +1,102 @@
-//! Forward with everything kept, and backward: the graph is the tape.
+//! Forward with what backward needs kept, and backward: the graph is the tape.
 //!
-//! Batches are `[n, ..]`. Results do not depend on the number of threads.
+//! Batches are `[n, ..]`. A unit (`unit.rs`) is computed at once: by running statistics a norm is part of the
+//! convolution before it, forward and backward. Buffers are kept between steps. Results do not depend on the number of
+//! threads.
 
-use crate::ops::norm::NormParams;
-use crate::ops::{batch_shape, elementwise, pool as pooling};
-use crate::{Freeze, Graph, GraphError, Node, Op, Params};
-use headstart_kernels::Pool;
+mod pass;
+mod unit;
+
+use crate::ops::{Engine, batch_shape};
+use crate::{BnStats, Freeze, Graph, GraphError, Op, Params};
+use headstart_kernels::{Isa, Pool, Spare};
 use headstart_tensor::Tensor;
+pub use pass::Activations;
 use std::collections::BTreeMap;
-
-/// The output of every node for one batch.
-#[derive(Debug, Clone)]
-pub struct Activations(Vec<Tensor>);
-
-impl Activations {
-    /// The network's output, `[n, ..]`.
-    pub fn output(&self) -> &Tensor {
-        &self.0[self.0.len() - 1]
-    }
-}
+use unit::{Unit, units};
 
 /// Gradients of the trained parameters, by name.
 pub type Gradients = BTreeMap<String, Tensor>;
 
-/// Runs a network on a batch `[n, ..input]` and keeps what backward needs.
+/// A network that is trained, with the buffers of a step, which the next one uses again.
+#[derive(Debug)]
+pub struct Trainer {
+    graph: Graph,
+    freeze: Freeze,
+    stats: BnStats,
+    units: Vec<Unit>,
+    spare: Spare,
+    activations: Option<Activations>,
+    gradients: Gradients,
+}
+
+impl Trainer {
+    /// Trains what `freeze` leaves free; `stats` says by which statistics its trained norms normalise.
+    pub fn new(graph: Graph, freeze: Freeze, stats: BnStats) -> Trainer {
+        let units = units(&graph);
+        let (spare, activations, gradients) = (Spare::new(), None, Gradients::new());
+        Trainer { graph, freeze, stats, units, spare, activations, gradients }
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What is trained.
+    pub fn freeze(&self) -> &Freeze {
+        &self.freeze
+    }
+
+    /// Runs a batch `[n, ..input]` to `[n, ..output]` and keeps what [`Trainer::backward`] needs. No statistic moves:
+    /// [`Trainer::update_statistics`] does that.
+    ///
+    /// # Errors
+    /// Where the input's shape is not the network's, a parameter is missing or misshapen, or a norm by the statistics
+    /// of the batch has one value a channel.
+    pub fn forward(&mut self, params: &Params, input: &Tensor, pool: &Pool) -> Result<&Tensor, GraphError> {
+        check(&self.graph, params, input)?;
+        if let Some(before) = self.activations.take() {
+            before.recycle(&self.spare);
+        }
+        let batch = batch_norms(&self.graph, &self.freeze, self.stats);
+        let engine = Engine { isa: Isa::current(), pool, spare: &self.spare };
+        let found = pass::forward(&engine, &self.graph, &self.units, params, input, &batch)?;
+        Ok(self.activations.insert(found).output())
+    }
+
+    /// Gradients of the trained parameters, from that of the last forward's output, `[n, ..output]`.
+    ///
+    /// # Errors
+    /// Where the gradient's shape is not the output's, there was no forward, or a parameter is missing.
+    pub fn backward(
+        &mut self,
+        params: &Params,
+        gradient: &Tensor,
+        pool: &Pool,
+    ) -> Result<&Gradients, GraphError> {
+        let Some(activations) = &self.activations else {
+            let (expected, found) = (self.graph.output().clone(), gradient.shape().clone());
+            return Err(GraphError::Input { expected, found });
+        };
+        let engine = Engine { isa: Isa::current(), pool, spare: &self.spare };
+        let of = (&self.graph, &self.units[..], &self.freeze);
+        pass::backward(&engine, of, params, activations, gradient, &mut self.gradients)?;
+        Ok(&self.gradients)
+    }
+
+    /// Moves the running statistics of the norms that went by the batch toward those of the last forward, by the
+    /// momentum of [`BnStats::Batch`]. Once a step; nothing where norms go by running statistics.
+    ///
+    /// # Errors
+    /// Where a parameter is missing.
+    pub fn update_statistics(&self, params: &mut Params) -> Result<(), GraphError> {
+        let BnStats::Batch { momentum } = self.stats else { return Ok(()) };
+        self.activations.iter().try_for_each(|a| a.update_statistics(&self.graph, momentum, params))
+    }
+}
+
+/// Runs a network on a batch `[n, ..input]` and keeps what backward needs. Norms go by their running statistics.
 ///
 /// # Errors
 /// Where the input's shape is not the network's, or a parameter is missing or misshapen.
@@ -33,39 +106,10 @@ pub fn forward(
     input: Tensor,
     pool: &Pool,
 ) -> Result<Activations, GraphError> {
-    params.check(graph)?;
-    let n = input.dims().first().copied().unwrap_or(0);
-    if *input.shape() != batch_shape(n, graph.input()) {
-        return Err(GraphError::Input { expected: graph.input().clone(), found: input.shape().clone() });
-    }
-    let mut values = vec![input];
-    for node in &graph.nodes()[1..] {
-        let x = &values[node.inputs[0].index()];
-        let shape_in = &graph.nodes()[node.inputs[0].index()].shape;
-        let out = match &node.op {
-            Op::Input => continue,
-            Op::Conv2d(conv) => {
-                let bias = conv.bias.then(|| params.of(&node.name, "bias")).transpose()?;
-                conv.forward(
-                    pool,
-                    x,
-                    &conv.sizes(shape_in, &node.shape),
-                    params.of(&node.name, "weight")?,
-                    bias,
-                )
-            }
-            Op::BatchNorm2d(norm) => norm.forward(pool, x, norm_params(params, node)?),
-            Op::Activation { function } => function.forward(pool, x),
-            Op::Add => elementwise::add(pool, x, &values[node.inputs[1].index()]),
-            Op::MaxPool2d(max) => max.forward(pool, x, &max.sizes(shape_in, &node.shape)),
-            Op::GlobalAvgPool => pooling::global_avg_pool(pool, x),
-            Op::Linear(linear) => {
-                linear.forward(pool, x, params.of(&node.name, "weight")?, params.of(&node.name, "bias")?)
-            }
-        };
-        values.push(out);
-    }
-    Ok(Activations(values))
+    check(graph, params, &input)?;
+    let spare = Spare::new();
+    let engine = Engine { isa: Isa::current(), pool, spare: &spare };
+    pass::forward(&engine, graph, &units(graph), params, &input, &vec![false; graph.nodes().len()])
 }
 
 /// Gradients of the parameters that `freeze` leaves free, from the gradient of the output `[n, ..output]`.
@@ -80,94 +124,28 @@ pub fn backward(
     freeze: &Freeze,
     pool: &Pool,
 ) -> Result<Gradients, GraphError> {
-    if gradient.shape() != activations.output().shape() {
-        let (expected, found) = (activations.output().shape().clone(), gradient.shape().clone());
-        return Err(GraphError::Input { expected, found });
-    }
-    let nodes = graph.nodes();
-    let trained: Vec<bool> =
-        nodes.iter().map(|n| n.params().iter().any(|p| freeze.is_trainable(&p.name))).collect();
-    // A node needs its gradient where it or one before it is trained.
-    let mut needed = trained.clone();
-    for (i, node) in nodes.iter().enumerate() {
-        needed[i] = trained[i] || node.inputs.iter().any(|input| needed[input.index()]);
-    }
-    let mut pending: Vec<Option<Tensor>> = vec![None; nodes.len()];
-    pending[nodes.len() - 1] = Some(gradient);
+    let spare = Spare::new();
+    let engine = Engine { isa: Isa::current(), pool, spare: &spare };
     let mut gradients = Gradients::new();
-    for (i, node) in nodes.iter().enumerate().skip(1).rev() {
-        let Some(g) = pending[i].take() else { continue };
-        if !needed[i] {
-            continue;
-        }
-        let first = node.inputs[0].index();
-        let x = &activations.0[first];
-        let (below, wants) = (needed[first], (needed[first], trained[i]));
-        let mut keep = |part: &str, value: Tensor| {
-            let name = format!("{}.{part}", node.name);
-            if freeze.is_trainable(&name) {
-                gradients.insert(name, value);
-            }
-        };
-        let dx = match &node.op {
-            Op::Input => None,
-            Op::Conv2d(conv) => {
-                let sizes = conv.sizes(&nodes[first].shape, &node.shape);
-                let found = conv.backward(pool, x, &sizes, params.of(&node.name, "weight")?, &g, wants);
-                found.weight.into_iter().for_each(|w| keep("weight", w));
-                found.bias.into_iter().for_each(|b| keep("bias", b));
-                found.input
-            }
-            Op::BatchNorm2d(norm) => {
-                let p = norm_params(params, node)?;
-                if trained[i] {
-                    let (weight, bias) = norm.param_gradients(x, p, &g);
-                    keep("weight", weight);
-                    keep("bias", bias);
-                }
-                below.then(|| norm.input_gradient(pool, p, &g))
-            }
-            Op::Linear(linear) => {
-                if trained[i] {
-                    let (weight, bias) = linear.param_gradients(x, &g);
-                    keep("weight", weight);
-                    keep("bias", bias);
-                }
-                let weight = params.of(&node.name, "weight")?;
-                below.then(|| linear.input_gradient(pool, weight, &g))
-            }
-            Op::Activation { function } => Some(function.backward(pool, x, &g)),
-            Op::MaxPool2d(max) => {
-                Some(max.backward(pool, x, &max.sizes(&nodes[first].shape, &node.shape), &g))
-            }
-            Op::GlobalAvgPool => Some(pooling::global_avg_pool_gradient(pool, &nodes[first].shape, &g)),
-            Op::Add => {
-                add_to(pool, &mut pending[node.inputs[1].index()], g.clone());
-                Some(g)
-            }
-        };
-        if let Some(dx) = dx {
-            add_to(pool, &mut pending[first], dx);
-        }
-    }
+    let of = (graph, &units(graph)[..], freeze);
+    pass::backward(&engine, of, params, activations, &gradient, &mut gradients)?;
     Ok(gradients)
 }
 
-fn add_to(pool: &Pool, slot: &mut Option<Tensor>, term: Tensor) {
-    match slot {
-        None => *slot = Some(term),
-        Some(sum) => elementwise::accumulate(pool, sum, &term),
+fn check(graph: &Graph, params: &Params, input: &Tensor) -> Result<(), GraphError> {
+    params.check(graph)?;
+    let n = input.dims().first().copied().unwrap_or(0);
+    if *input.shape() != batch_shape(n, graph.input()) {
+        return Err(GraphError::Input { expected: graph.input().clone(), found: input.shape().clone() });
     }
+    Ok(())
 }
 
-fn norm_params<'a>(params: &'a Params, node: &Node) -> Result<NormParams<'a>, GraphError> {
-    let of = |part| params.of(&node.name, part).map(Tensor::data);
-    Ok(NormParams {
-        weight: of("weight")?,
-        bias: of("bias")?,
-        mean: of("running_mean")?,
-        var: of("running_var")?,
-    })
+/// Which nodes are norms by the statistics of the batch: those with a trained parameter.
+fn batch_norms(graph: &Graph, freeze: &Freeze, stats: BnStats) -> Vec<bool> {
+    let trained = |node: &crate::Node| node.params().iter().any(|p| freeze.is_trainable(&p.name));
+    let by_batch = |node| matches!(stats, BnStats::Batch { .. }) && trained(node);
+    graph.nodes().iter().map(|node| matches!(node.op, Op::BatchNorm2d(_)) && by_batch(node)).collect()
 }
 
 #[cfg(test)]

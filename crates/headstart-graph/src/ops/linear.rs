@@ -1,10 +1,10 @@
 //! `y = x weight^T + bias` over features. The checkpoint's weight is `[out, in]`, the bias `[out]`.
 //! Saved between forward and backward: the input.
 
-use super::{each_image, sum_over_rows};
+use super::Engine;
 use crate::{GraphError, ParamSpec};
-use headstart_kernels::{Isa, Mat, Pool, epilogue, matmul};
-use headstart_tensor::{Shape, Tensor};
+use headstart_kernels::{Buffer, Conv, Mat, epilogue, matmul};
+use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Attributes of a linear layer.
@@ -34,29 +34,32 @@ impl Linear {
     }
 
     /// `[n, in]` to `[n, out]`.
-    pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-        each_image(pool, x.dims()[0], &Shape::from([self.out_features]), |i, out| {
-            let weight = Mat::new(weight.data(), self.out_features, self.in_features);
-            matmul(Isa::current(), Mat::new(x.row(i), 1, self.in_features), weight.t(), out, false);
-            epilogue(out, bias.data(), None, None);
+    pub(crate) fn forward(&self, engine: &Engine, x: &[f32], weight: &[f32], bias: &[f32]) -> Buffer {
+        let weight = Mat::new(weight, self.out_features, self.in_features);
+        engine.each_image(&self.sizes(self.in_features, self.out_features), 0, x, None, |x, _, _, out| {
+            matmul(engine.isa, Mat::new(x, 1, self.in_features), weight.t(), out, false);
+            epilogue(out, bias, None, None);
         })
     }
 
-    pub(crate) fn input_gradient(&self, pool: &Pool, weight: &Tensor, gradient: &Tensor) -> Tensor {
-        each_image(pool, gradient.dims()[0], &Shape::from([self.in_features]), |i, dx| {
-            let weight = Mat::new(weight.data(), self.out_features, self.in_features);
-            matmul(Isa::current(), Mat::new(gradient.row(i), 1, self.out_features), weight, dx, false);
+    pub(crate) fn input_gradient(&self, engine: &Engine, weight: &[f32], gradient: &[f32]) -> Buffer {
+        let weight = Mat::new(weight, self.out_features, self.in_features);
+        engine.each_image(&self.sizes(self.out_features, self.in_features), 0, gradient, None, |g, _, _, out| {
+            matmul(engine.isa, Mat::new(g, 1, self.out_features), weight, out, false);
         })
     }
 
-    /// The gradients of weight and bias.
-    pub(crate) fn param_gradients(&self, x: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
-        let n = x.dims()[0];
-        let mut weight = Tensor::zeros([self.out_features, self.in_features]);
-        let g = Mat::new(gradient.data(), n, self.out_features);
-        matmul(Isa::current(), g.t(), Mat::new(x.data(), n, self.in_features), weight.data_mut(), false);
-        let bias = sum_over_rows(gradient.data(), self.out_features);
-        (weight, Tensor::from_fn([self.out_features], |i| bias[i]))
+    /// A row as the image it is to a kernel.
+    fn sizes(&self, inner: usize, outer: usize) -> Conv {
+        let one = [1, 1];
+        Conv { input: [1, 1, inner], output: [1, 1, outer], kernel: one, stride: one, pad: [0, 0] }
+    }
+
+    /// The gradient of the weight.
+    pub(crate) fn weight_gradient(&self, engine: &Engine, x: &[f32], gradient: &[f32], to: &mut [f32]) {
+        let n = x.len() / self.in_features;
+        let g = Mat::new(gradient, n, self.out_features);
+        matmul(engine.isa, g.t(), Mat::new(x, n, self.in_features), to, false);
     }
 }
 
