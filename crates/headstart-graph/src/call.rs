@@ -2,7 +2,7 @@
 
 use crate::compile::{Kernel, Source, Step};
 use headstart_kernels::{
-    Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, epilogue,
+    Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedExpand, Pool, Scale, Winograd4, epilogue,
     global_avg_pool, max_pool,
 };
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub(crate) struct Call {
 #[derive(Debug)]
 enum Packed {
     Conv(PackedConv),
-    Winograd(PackedWinograd),
+    Winograd(Winograd4),
     Depthwise(PackedDepthwise),
     Expand(PackedExpand),
     Scale { scale: Vec<f32>, bias: Vec<f32> },
@@ -53,8 +53,8 @@ impl Call {
         };
         let (bias, values) = (step.bias, step.kernel.values());
         let (kernel, name, macs) = match step.kernel {
-            Kernel::Dense { conv, weights } if PackedWinograd::suits(isa, &conv) => {
-                let packed = Packed::Winograd(PackedWinograd::new(isa, conv, &weights, &bias));
+            Kernel::Dense { conv, weights } if Winograd4::suits(isa, &conv) => {
+                let packed = Packed::Winograd(Winograd4::new(isa, conv, &weights, &bias));
                 (packed, "winograd 3x3/1 f32".to_owned(), macs(&conv, conv.patch()))
             }
             Kernel::Dense { conv, weights } => {
@@ -62,7 +62,7 @@ impl Call {
                 (packed, format!("direct {} f32", size(&conv)), macs(&conv, conv.patch()))
             }
             Kernel::Depthwise { conv, weights } => {
-                let packed = Packed::Depthwise(PackedDepthwise::new(isa, conv, weights, bias));
+                let packed = Packed::Depthwise(PackedDepthwise::new(isa, conv, &weights, &bias));
                 (
                     packed,
                     format!("depthwise {} f32", size(&conv)),
@@ -71,7 +71,7 @@ impl Call {
             }
             Kernel::Expand { point, point_weights, bias: before, activation, conv, weights } => {
                 let expand = PackedConv::new(isa, point, &point_weights, &before);
-                let depthwise = PackedDepthwise::new(isa, conv, weights, bias);
+                let depthwise = PackedDepthwise::new(isa, conv, &weights, &bias);
                 let rows = conv.input[0] as u64;
                 let macs = macs(&point, point.patch()).saturating_mul(rows)
                     + macs(&conv, conv.kernel[0] * conv.kernel[1]);
@@ -107,7 +107,7 @@ impl Call {
     pub(crate) fn wants_company(step: &Step, isa: Isa) -> bool {
         match &step.kernel {
             Kernel::Dense { conv, .. } => {
-                PackedWinograd::suits(isa, conv) && PackedWinograd::wants_company(conv)
+                Winograd4::suits(isa, conv) && Winograd4::wants_company(conv)
             }
             Kernel::Depthwise { .. }
             | Kernel::Expand { .. }
@@ -176,7 +176,7 @@ impl Call {
                 epilogue(out, bias, residual, self.activation);
             }
             Packed::MaxPool(pool) => max_pool(pool, x, out),
-            Packed::GlobalAvgPool => global_avg_pool(x, out),
+            Packed::GlobalAvgPool => global_avg_pool(x, Scale::ONE, out),
         }
     }
 }

@@ -3,7 +3,9 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use headstart_kernels::{Activation, Conv, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool};
+use headstart_kernels::{
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool, Scales, bf16,
+};
 use std::hint::black_box;
 
 /// A convolution over square images, padded to keep `size / stride`.
@@ -22,16 +24,20 @@ fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i % 7) as f32 * 0.25 - 0.5).collect()
 }
 
+fn stored<E: Element>(n: usize) -> Vec<E> {
+    values(n).into_iter().map(E::from_f32).collect()
+}
+
 /// Times `run(image, scratch, out)`.
-fn time(
+fn time<I: Element, S: Element, O: Element>(
     c: &mut Criterion,
     name: &str,
     conv: &Conv,
     (macs, scratch): (usize, usize),
-    run: impl Fn(&[f32], &mut [f32], &mut [f32]),
+    run: impl Fn(&[I], &mut [S], &mut [O]),
 ) {
-    let image = values(conv.input.iter().product());
-    let (mut scratch, mut out) = (vec![0.0; scratch], vec![0.0; conv.output.iter().product()]);
+    let image = stored(conv.input.iter().product());
+    let (mut scratch, mut out) = (stored(scratch), stored(conv.output.iter().product()));
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(macs as u64));
     let [size, _, inner] = conv.input;
@@ -43,9 +49,40 @@ fn time(
     group.finish();
 }
 
+const RELU: Option<Activation> = Some(Activation::Relu);
+
+fn direct<I: Element, O: Element>(c: &mut Criterion, name: &str, conv: Conv) {
+    let macs = conv.patch() * conv.output.iter().product::<usize>();
+    let (weights, bias) = (values(conv.patch() * conv.output[2]), values(conv.output[2]));
+    let packed = PackedConv::<I, O>::stored(Isa::current(), conv, &weights, &bias, &Scales::ONE);
+    time(c, name, &conv, (macs, packed.scratch()), |x: &[I], s, out: &mut [O]| {
+        packed.run(&Pool::single(), x, None, RELU, s, out)
+    });
+}
+
+fn winograd<E: Element, const IN: usize, const OUT: usize>(c: &mut Criterion, name: &str, conv: Conv) {
+    if PackedWinograd::<E, IN, OUT>::suits(Isa::current(), &conv) {
+        let macs = conv.patch() * conv.output.iter().product::<usize>();
+        let (weights, bias) = (values(conv.patch() * conv.output[2]), values(conv.output[2]));
+        let packed = PackedWinograd::<E, IN, OUT>::new(Isa::current(), conv, &weights, &bias);
+        time(c, name, &conv, (macs, packed.scratch(1)), |x: &[E], s: &mut [f32], out: &mut [E]| {
+            packed.run(&Pool::single(), x, None, RELU, s, out)
+        });
+    }
+}
+
+fn depthwise<E: Element>(c: &mut Criterion, name: &str, conv: Conv) {
+    let taps = conv.kernel[0] * conv.kernel[1];
+    let macs = taps * conv.output.iter().product::<usize>();
+    let (weights, bias) = (values(taps * conv.input[2]), values(conv.input[2]));
+    let packed = PackedDepthwise::<E>::stored(Isa::current(), conv, &weights, &bias, &Scales::ONE);
+    time(c, name, &conv, (macs, packed.scratch()), |x: &[E], s, out: &mut [E]| {
+        packed.run(&Pool::single(), x, None, RELU, s, out)
+    });
+}
+
 fn kernels(c: &mut Criterion) {
-    let (isa, pool, relu) = (Isa::current(), Pool::single(), Some(Activation::Relu));
-    let dense = [
+    for conv in [
         conv(224, (3, 64), 7, 2),
         conv(56, (64, 64), 3, 1),
         conv(56, (64, 128), 3, 2),
@@ -55,22 +92,19 @@ fn kernels(c: &mut Criterion) {
         conv(224, (3, 32), 3, 2),
         conv(112, (16, 96), 1, 1),
         conv(56, (144, 24), 1, 1),
+        conv(56, (64, 256), 1, 1),
         conv(14, (672, 112), 1, 1),
+        conv(14, (1024, 256), 1, 1),
         conv(7, (320, 1280), 1, 1),
-    ];
-    for conv in dense {
-        let macs = conv.patch() * conv.output.iter().product::<usize>();
-        let (weights, bias) = (values(conv.patch() * conv.output[2]), values(conv.output[2]));
-        let packed = PackedConv::new(isa, conv, &weights, &bias);
-        time(c, "direct", &conv, (macs, packed.scratch()), |x, s, out| {
-            packed.run(&pool, x, None, relu, s, out)
-        });
-        if PackedWinograd::suits(isa, &conv) {
-            let packed = PackedWinograd::new(isa, conv, &weights, &bias);
-            time(c, "winograd", &conv, (macs, packed.scratch(1)), |x, s, out| {
-                packed.run(&pool, x, None, relu, s, out)
-            });
+    ] {
+        direct::<f32, f32>(c, "direct f32", conv);
+        direct::<bf16, bf16>(c, "direct bf16", conv);
+        match conv.input[2] {
+            3 => direct::<bf16, u8>(c, "direct bf16 to int8", conv),
+            _ => direct::<u8, u8>(c, "direct int8", conv),
         }
+        winograd::<f32, 6, 4>(c, "winograd 4x4 f32", conv);
+        winograd::<bf16, 4, 2>(c, "winograd 2x2 bf16", conv);
     }
     for conv in [
         conv(112, (32, 32), 3, 1),
@@ -78,12 +112,9 @@ fn kernels(c: &mut Criterion) {
         conv(28, (240, 240), 5, 1),
         conv(7, (1152, 1152), 5, 1),
     ] {
-        let taps = conv.kernel[0] * conv.kernel[1];
-        let macs = taps * conv.output.iter().product::<usize>();
-        let packed = PackedDepthwise::new(isa, conv, values(taps * conv.input[2]), values(conv.input[2]));
-        time(c, "depthwise", &conv, (macs, packed.scratch()), |x, s, out| {
-            packed.run(&pool, x, None, relu, s, out)
-        });
+        depthwise::<f32>(c, "depthwise f32", conv);
+        depthwise::<bf16>(c, "depthwise bf16", conv);
+        depthwise::<u8>(c, "depthwise int8", conv);
     }
 }
 

@@ -43,7 +43,7 @@ impl PackedDepthwiseInputGradient {
                 packed[(taps - 1 - tap) * channels + c] = w * scale.map_or(1.0, |s| s[c]);
             }
         }
-        let turned = PackedDepthwise::new(isa, turned, packed, vec![0.0; channels]);
+        let turned = PackedDepthwise::new(isa, turned, &packed, &vec![0.0; channels]);
         PackedDepthwiseInputGradient { conv, turned }
     }
 
@@ -103,9 +103,9 @@ pub fn depthwise_weight_gradient(
     let mut sums = spare.take(groups * len);
     pool.chunks_mut(&mut sums, len, |g, sums| {
         sums.fill(0.0);
-        let mut copy = spare.take(padded::scratch(conv));
+        let mut copy = spare.take(padded::scratch::<f32>(conv));
         for i in g * group..n.min((g + 1) * group) {
-            let rows = padded::padded(conv, &images[i * one..(i + 1) * one], &mut copy);
+            let rows = padded::padded(conv, &images[i * one..(i + 1) * one], 0.0, &mut copy);
             let gradients = &out_gradients[i * outputs..(i + 1) * outputs];
             simd::run(isa, Pass { conv, rows, gradients, sums });
         }

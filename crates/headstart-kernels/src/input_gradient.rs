@@ -87,7 +87,7 @@ impl PackedInputGradient {
 
     /// Values of scratch that [`PackedInputGradient::run`] wants.
     pub fn scratch(&self) -> usize {
-        padded::scratch(&self.border)
+        padded::scratch::<f32>(&self.border)
     }
 
     /// `out = ` the gradient of one image, from that of its output, `+ residual`.
@@ -97,7 +97,7 @@ impl PackedInputGradient {
     pub fn run(&self, out_gradient: &[f32], residual: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32]) {
         self.conv.expect_sizes(1, out, None, out_gradient);
         assert!(residual.is_none_or(|r| r.len() == out.len()), "a residual for each value");
-        let rows = padded::padded(&self.border, out_gradient, scratch);
+        let rows = padded::padded(&self.border, out_gradient, 0.0, scratch);
         if self.phases.iter().any(|phase| phase.taps.contains(&0)) {
             match residual {
                 None => out.fill(0.0),
@@ -141,9 +141,12 @@ impl Kernel for Pass<'_> {
                         next_run: self.rows.stride,
                     };
                     let to = Target {
+                        multiplier: None,
                         bias: None,
                         residual: self.residual.map(|r| r[at..].as_ptr()),
-                        activation: None,
+                        factor: 1.0,
+                        low: f32::NEG_INFINITY,
+                        high: f32::INFINITY,
                         out: self.out[at..].as_mut_ptr(),
                         stride: conv.stride[1] * inner,
                         columns: inner,

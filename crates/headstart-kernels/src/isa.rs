@@ -1,5 +1,6 @@
 //! Which instructions the kernels may use: detected once, and overridden by `HEADSTART_ISA`.
 
+use crate::simd::Dot;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -54,13 +55,24 @@ impl Isa {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 all.push(Isa::Avx2);
             }
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 all.push(Isa::Avx512);
             }
         }
         #[cfg(target_arch = "aarch64")]
         all.push(Isa::Neon);
         all
+    }
+
+    /// Whether dot products of such values are single instructions; else they are several, and slower.
+    pub fn has_dot(self, dot: Dot) -> bool {
+        match (self, dot) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, Dot::Bf16) => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, Dot::Int8) => is_x86_feature_detected!("avx512vnni"),
+            (_, dot) => dot == Dot::F32,
+        }
     }
 
     fn best() -> Isa {

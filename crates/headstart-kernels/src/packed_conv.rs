@@ -5,37 +5,37 @@
 #![allow(unsafe_code)]
 
 use crate::aligned::Aligned;
+use crate::element::{Element, Scale};
+use crate::epilogue::{Epilogue, Scales};
 use crate::padded::{self, Rows};
-use crate::simd::{self, Kernel, Simd};
+use crate::simd::{self, Dot, Kernel, Simd};
 use crate::tile::{self, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool};
+use std::marker::PhantomData;
 
-/// A dense convolution with its weights packed for one instruction set.
+/// A dense convolution of stored elements `I` to `O`, with its weights packed for one instruction set.
+///
+/// Products of f32 and of bf16 are summed in f32. Bytes are multiplied with weights of -127 to 127 that have a scale of
+/// their own for each output channel, and summed exactly.
 #[derive(Debug, Clone)]
-pub struct PackedConv {
+pub struct PackedConv<I = f32, O = I> {
     conv: Conv,
     isa: Isa,
-    /// Panels `[patch, width]` one after the other; the last may be one vector wide.
+    /// Panels `[words of a patch, width]` one after the other; the last may be one vector wide.
     panels: Aligned,
-    /// A bias for each packed channel.
-    bias: Aligned,
+    epilogue: Epilogue,
+    /// What stands for 0 in the image.
+    zero: I,
+    of: PhantomData<O>,
 }
 
 impl PackedConv {
-    /// Packs `weights` `[patch, out_channels]` and `bias` `[out_channels]`.
+    /// Packs `weights` `[patch, out_channels]` and `bias` `[out_channels]`, for f32.
     ///
     /// # Panics
     /// Where they have other sizes.
     pub fn new(isa: Isa, conv: Conv, weights: &[f32], bias: &[f32]) -> Self {
-        let (patch, channels) = (conv.patch(), conv.output[2]);
-        assert_eq!(
-            (weights.len(), bias.len()),
-            (patch * channels, channels),
-            "weights and bias of a convolution"
-        );
-        let panels = tile::pack(isa, patch, channels, |k, c| weights[k * channels + c]);
-        let bias = tile::pack(isa, 1, channels, |_, c| bias[c]);
-        PackedConv { conv, isa, panels, bias }
+        PackedConv::stored(isa, conv, weights, bias, &Scales::ONE)
     }
 
     /// A matrix product as the convolution it is: features `[in]` to `[out]`, weights `[in, out]`.
@@ -48,15 +48,57 @@ impl PackedConv {
         let conv = Conv { input: [1, 1, inner], output: [1, 1, bias.len()], kernel, stride, pad };
         PackedConv::new(isa, conv, weights, bias)
     }
+}
+
+impl<I: Element, O: Element> PackedConv<I, O> {
+    /// Packs `weights` `[patch, out_channels]` and `bias` `[out_channels]` for elements stored with `scales`.
+    ///
+    /// # Panics
+    /// Where they have other sizes.
+    pub fn stored(isa: Isa, conv: Conv, weights: &[f32], bias: &[f32], scales: &Scales) -> Self {
+        let (patch, channels) = (conv.patch(), conv.output[2]);
+        assert_eq!(
+            (weights.len(), bias.len()),
+            (patch * channels, channels),
+            "weights and bias of a convolution"
+        );
+        let (weights, units) = whole_numbers::<I>(weights, channels);
+        let (units, bias) = match I::DOT {
+            Dot::Int8 => of_bytes(&weights, &units, bias, scales.input),
+            Dot::F32 | Dot::Bf16 => (units, bias.to_vec()),
+        };
+        let run = conv.kernel[1] * conv.input[2];
+        let words = run.div_ceil(I::IN_WORD);
+        let word = |k: usize, c: usize| {
+            let (first, from) = (k / words * run, k % words * I::IN_WORD);
+            let values = (from..run.min(from + I::IN_WORD)).map(|i| weights[(first + i) * channels + c]);
+            let mut word = [0.0; 4];
+            word.iter_mut().zip(values).for_each(|(w, v)| *w = v);
+            f32::from_bits(I::word(&word))
+        };
+        PackedConv {
+            conv,
+            isa,
+            panels: tile::pack(isa, conv.kernel[0] * words, channels, word),
+            epilogue: Epilogue::new::<O>(isa, &units, &bias, scales),
+            zero: I::from_f32(f32::from(scales.input.zero)),
+            of: PhantomData,
+        }
+    }
 
     /// The convolution's sizes.
     pub fn conv(&self) -> &Conv {
         &self.conv
     }
 
-    /// Values of scratch that [`PackedConv::run`] wants.
+    /// Bytes of packed weights.
+    pub fn bytes(&self) -> usize {
+        4 * self.panels.len()
+    }
+
+    /// Elements of scratch that [`PackedConv::run`] wants.
     pub fn scratch(&self) -> usize {
-        padded::scratch(&self.conv)
+        padded::scratch::<I>(&self.conv)
     }
 
     /// `out = activation(image * weights + bias + residual)`, the rows of the output spread over `pool`; the bytes do
@@ -67,15 +109,15 @@ impl PackedConv {
     pub fn run(
         &self,
         pool: &Pool,
-        image: &[f32],
-        residual: Option<&[f32]>,
+        image: &[I],
+        residual: Option<&[O]>,
         activation: Option<Activation>,
-        scratch: &mut [f32],
-        out: &mut [f32],
+        scratch: &mut [I],
+        out: &mut [O],
     ) {
         let conv = &self.conv;
         self.conv.expect_sizes(1, image, residual, out);
-        let rows = padded::padded(conv, image, scratch);
+        let rows = padded::padded(conv, image, self.zero, scratch);
         let [height, width, channels] = conv.output;
         // All pixels of a pointwise convolution are one long row.
         let one_row = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.input[..2] == conv.output[..2];
@@ -97,29 +139,33 @@ impl PackedConv {
 }
 
 /// A part of the output: `height` rows of `width` pixels whose patches begin with the first of `rows`.
-struct Pass<'a> {
-    packed: &'a PackedConv,
-    rows: Rows<'a>,
+struct Pass<'a, I, O> {
+    packed: &'a PackedConv<I, O>,
+    rows: Rows<'a, I>,
     height: usize,
     width: usize,
-    residual: Option<&'a [f32]>,
+    residual: Option<&'a [O]>,
     activation: Option<Activation>,
-    out: &'a mut [f32],
+    out: &'a mut [O],
 }
 
-impl Kernel for Pass<'_> {
+impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
+    const DOT: Dot = I::DOT;
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let conv = &self.packed.conv;
         let channels = conv.input[2];
         let (height, width) = (self.height, self.width);
         let step = conv.stride[1] * channels;
-        let (runs, run) = (conv.kernel[0], conv.kernel[1] * channels);
+        let (runs, run) = (conv.kernel[0], (conv.kernel[1] * channels).div_ceil(I::IN_WORD));
         let down = conv.stride[0] * self.rows.stride;
-        let reach = (runs - 1) * self.rows.stride + run;
+        let reach = (runs - 1) * self.rows.stride + run * I::IN_WORD;
         let last = (height.max(1) - 1) * down + (width.max(1) - 1) * step + reach;
         assert!(height * width == 0 || last <= self.rows.data.len(), "the patches lie inside the image");
-        for first in (0..self.packed.bias.len() / S::LANES).step_by(2) {
+        let epilogue = &self.packed.epilogue;
+        let (low, high) = epilogue.range(self.activation);
+        for first in (0..epilogue.bias.len() / S::LANES).step_by(2) {
             for y in 0..height {
                 let at = y * width * conv.output[2];
                 let lefts = Lefts {
@@ -131,9 +177,12 @@ impl Kernel for Pass<'_> {
                     next_run: self.rows.stride,
                 };
                 let to = Target {
-                    bias: Some(self.packed.bias.as_ptr()),
+                    multiplier: epilogue.multiplier.as_ref().map(|m| m.as_ptr()),
+                    bias: Some(epilogue.bias.as_ptr()),
                     residual: self.residual.map(|r| r[at..].as_ptr()),
-                    activation: self.activation,
+                    factor: epilogue.factor,
+                    low,
+                    high,
                     out: self.out[at..].as_mut_ptr(),
                     stride: conv.output[2],
                     columns: conv.output[2],
@@ -146,11 +195,35 @@ impl Kernel for Pass<'_> {
     }
 }
 
+/// Weights `[patch, channels]` as they are multiplied, and the unit of each channel's sums (empty: 1): for bytes the
+/// nearest of 255 steps.
+fn whole_numbers<I: Element>(weights: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+    if I::DOT != Dot::Int8 {
+        return (weights.to_vec(), Vec::new());
+    }
+    let largest = |c: usize| weights.iter().skip(c).step_by(channels).fold(0.0f32, |m, w| m.max(w.abs()));
+    let unit = |c: usize| Some(largest(c) / 127.0).filter(|u| u.is_normal()).unwrap_or(1.0);
+    let units: Vec<f32> = (0..channels).map(unit).collect();
+    let whole = weights.iter().enumerate().map(|(i, w)| (w / units[i % channels]).round_ties_even());
+    (whole.collect(), units)
+}
+
+/// For sums of bytes: their units, and the bias less what the input's zero adds.
+fn of_bytes(weights: &[f32], units: &[f32], bias: &[f32], input: Scale) -> (Vec<f32>, Vec<f32>) {
+    let channels = bias.len();
+    let mut sums = vec![0.0f64; channels];
+    weights.iter().enumerate().for_each(|(i, &w)| sums[i % channels] += f64::from(w));
+    let unit = |c: usize| f64::from(units[c]) * f64::from(input.scale);
+    let less = |c: usize| f64::from(bias[c]) - unit(c) * f64::from(input.zero) * sums[c];
+    ((0..channels).map(|c| unit(c) as f32).collect(), (0..channels).map(|c| less(c) as f32).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::conv::tests::{close, draw, odd_sizes};
-    use crate::{epilogue, reference};
+    use crate::element::tests as stored;
+    use crate::{bf16, epilogue, reference};
     use headstart_tensor::Rng;
 
     #[test]
@@ -180,6 +253,46 @@ mod tests {
                     epilogue(&mut expected, &bias, rest.as_deref(), activation);
                     close(&out, &expected, &what);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn other_elements_agree_with_the_plain_loops() {
+        fn agree<I: Element, O: Element>(rng: &mut Rng, isa: Isa, conv: Conv) {
+            let (scales, channels) = (stored::scales::<I, O>(), conv.output[2]);
+            let what = format!("{isa} {conv:?} {} to {}", I::NAME, O::NAME);
+            let (image, values) = stored::draw::<I>(rng, conv.input.iter().product(), scales.input);
+            let weights = draw(rng, conv.patch() * channels);
+            let bias = draw(rng, channels);
+            let (rest, more) = stored::draw::<O>(rng, conv.pixels() * channels, scales.residual);
+            let packed = PackedConv::<I, O>::stored(isa, conv, &weights, &bias, &scales);
+            let mut scratch = vec![I::from_f32(77.0); packed.scratch()];
+            let mut out = vec![O::from_f32(77.0); more.len()];
+            let relu = Some(Activation::Relu);
+            packed.run(&Pool::single(), &image, Some(&rest), relu, &mut scratch, &mut out);
+            let mut split = vec![O::from_f32(77.0); more.len()];
+            packed.run(&Pool::new(3), &image, Some(&rest), relu, &mut scratch, &mut split);
+            assert_eq!(bytemuck::cast_slice::<O, u8>(&out), bytemuck::cast_slice::<O, u8>(&split), "{what}");
+            // What the weights are rounded to.
+            let largest =
+                |c: usize| weights.iter().skip(c).step_by(channels).fold(0.0f32, |m, w| m.max(w.abs()));
+            let rounded = weights.iter().enumerate().map(|(i, &w)| match I::DOT {
+                Dot::Int8 => {
+                    (w / (largest(i % channels) / 127.0)).round_ties_even() * (largest(i % channels) / 127.0)
+                }
+                Dot::F32 | Dot::Bf16 => I::from_f32(w).to_f32(),
+            });
+            let mut expected = reference::conv2d(&conv, &values, &rounded.collect::<Vec<f32>>());
+            epilogue(&mut expected, &bias, Some(&more), relu);
+            stored::nearest(&out, &expected, scales.output, &what);
+        }
+        let mut rng = Rng::new(16);
+        for isa in Isa::available() {
+            for conv in odd_sizes(&[(1, 1), (3, 5), (4, 16), (2, 17), (5, 33), (17, 70)]) {
+                agree::<bf16, bf16>(&mut rng, isa, conv);
+                agree::<bf16, u8>(&mut rng, isa, conv);
+                agree::<u8, u8>(&mut rng, isa, conv);
             }
         }
     }

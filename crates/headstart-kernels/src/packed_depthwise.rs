@@ -4,28 +4,43 @@
 //! kernel row's weights and all sums in registers and loads every input pixel of the row once.
 #![allow(unsafe_code)]
 
+use crate::aligned::Aligned;
+use crate::element::Element;
+use crate::epilogue::{Epilogue, Scales};
 use crate::padded::{self, Rows};
 use crate::simd::{self, Kernel, Simd};
-use crate::{Activation, Conv, Isa, Pool, activation};
+use crate::{Activation, Conv, Isa, Pool};
 
 /// Output pixels of a pass: every width of a 224-pixel network is a multiple.
 const PIXELS: usize = 7;
 
-/// A depthwise convolution prepared for one instruction set.
+/// A depthwise convolution of stored elements, prepared for one instruction set. It computes in f32.
 #[derive(Debug, Clone)]
-pub struct PackedDepthwise {
+pub struct PackedDepthwise<E = f32> {
     conv: Conv,
     isa: Isa,
-    weights: Vec<f32>,
-    bias: Vec<f32>,
+    weights: Aligned,
+    epilogue: Epilogue,
+    /// What stands for 0 in the image.
+    zero: E,
 }
 
 impl PackedDepthwise {
-    /// Takes `weights` `[kernel_h * kernel_w, channels]` and `bias` `[channels]`.
+    /// Takes `weights` `[kernel_h * kernel_w, channels]` and `bias` `[channels]`, for f32.
     ///
     /// # Panics
     /// Where they have other sizes.
-    pub fn new(isa: Isa, conv: Conv, weights: Vec<f32>, bias: Vec<f32>) -> Self {
+    pub fn new(isa: Isa, conv: Conv, weights: &[f32], bias: &[f32]) -> Self {
+        PackedDepthwise::stored(isa, conv, weights, bias, &Scales::ONE)
+    }
+}
+
+impl<E: Element> PackedDepthwise<E> {
+    /// Takes `weights` `[kernel_h * kernel_w, channels]` and `bias` `[channels]` for elements stored with `scales`.
+    ///
+    /// # Panics
+    /// Where they have other sizes.
+    pub fn stored(isa: Isa, conv: Conv, weights: &[f32], bias: &[f32], scales: &Scales) -> Self {
         let channels = conv.input[2];
         let taps = conv.kernel[0] * conv.kernel[1];
         assert_eq!(
@@ -33,7 +48,15 @@ impl PackedDepthwise {
             (taps * channels, channels),
             "weights and bias of a convolution"
         );
-        PackedDepthwise { conv, isa, weights, bias }
+        let (unit, zero) = (scales.input.scale, f32::from(scales.input.zero));
+        let mut bias = bias.to_vec();
+        let mut own = Aligned::zeros(weights.len());
+        for (i, (own, &weight)) in own.iter_mut().zip(weights).enumerate() {
+            *own = weight * (unit / scales.output.scale);
+            bias[i % channels] -= weight * unit * zero;
+        }
+        let epilogue = Epilogue::plain::<E>(&bias, scales);
+        PackedDepthwise { conv, isa, weights: own, epilogue, zero: E::from_f32(zero) }
     }
 
     /// The convolution's sizes.
@@ -41,9 +64,19 @@ impl PackedDepthwise {
         &self.conv
     }
 
-    /// Values of scratch that [`PackedDepthwise::run`] wants.
+    /// What stands for 0 in the image.
+    pub(crate) fn zero(&self) -> E {
+        self.zero
+    }
+
+    /// Bytes of packed weights.
+    pub fn bytes(&self) -> usize {
+        4 * self.weights.len()
+    }
+
+    /// Elements of scratch that [`PackedDepthwise::run`] wants.
     pub fn scratch(&self) -> usize {
-        padded::scratch(&self.conv)
+        padded::scratch::<E>(&self.conv)
     }
 
     /// `out = activation(image * weights + bias + residual)`, channel by channel, the rows of the output spread over
@@ -54,14 +87,14 @@ impl PackedDepthwise {
     pub fn run(
         &self,
         pool: &Pool,
-        image: &[f32],
-        residual: Option<&[f32]>,
+        image: &[E],
+        residual: Option<&[E]>,
         activation: Option<Activation>,
-        scratch: &mut [f32],
-        out: &mut [f32],
+        scratch: &mut [E],
+        out: &mut [E],
     ) {
         self.conv.expect_sizes(1, image, residual, out);
-        let rows = padded::padded(&self.conv, image, scratch);
+        let rows = padded::padded(&self.conv, image, self.zero, scratch);
         let [height, width, channels] = self.conv.output;
         let share = height.div_ceil(pool.threads());
         pool.chunks_mut(out, share * width * channels, |i, out| {
@@ -74,26 +107,28 @@ impl PackedDepthwise {
     /// The output rows that `out` holds, whose patches begin with the first of `rows`; the residual may be longer.
     pub(crate) fn run_rows(
         &self,
-        rows: Rows,
-        residual: Option<&[f32]>,
+        rows: Rows<E>,
+        residual: Option<&[E]>,
         activation: Option<Activation>,
-        out: &mut [f32],
+        out: &mut [E],
     ) {
         assert!(residual.is_none_or(|r| r.len() >= out.len()), "the residual of a convolution");
-        simd::run(self.isa, Pass { packed: self, rows, residual, activation, out });
+        let range = self.epilogue.range(activation);
+        simd::run(self.isa, Pass { packed: self, rows, residual, range, out });
     }
 }
 
 /// Whole rows of the output, whose patches begin with the first of `rows`.
-struct Pass<'a> {
-    packed: &'a PackedDepthwise,
-    rows: Rows<'a>,
-    residual: Option<&'a [f32]>,
-    activation: Option<Activation>,
-    out: &'a mut [f32],
+struct Pass<'a, E> {
+    packed: &'a PackedDepthwise<E>,
+    rows: Rows<'a, E>,
+    residual: Option<&'a [E]>,
+    /// The least and the largest output.
+    range: (f32, f32),
+    out: &'a mut [E],
 }
 
-impl Pass<'_> {
+impl<E: Element> Pass<'_, E> {
     /// Where the patch of output pixel (`y`, `x`) begins.
     #[inline(always)]
     fn patch(&self, y: usize, x: usize) -> usize {
@@ -112,12 +147,16 @@ impl Pass<'_> {
             for kx in 0..conv.kernel[1] {
                 let tap = ky * conv.kernel[1] + kx;
                 let value = self.rows.data[first + ky * self.rows.stride + kx * channels];
-                sum += value * self.packed.weights[tap * channels + channel];
+                sum += value.to_f32() * self.packed.weights[tap * channels + channel];
             }
         }
         let at = (y * conv.output[1] + x) * channels + channel;
-        let value = sum + self.packed.bias[channel] + self.residual.map_or(0.0, |r| r[at]);
-        self.out[at] = self.activation.map_or(value, |a| a.apply(value));
+        let epilogue = &self.packed.epilogue;
+        let residual = self.residual.map_or(0.0, |r| r[at].to_f32() * epilogue.factor);
+        let value = sum + epilogue.bias[channel] + residual;
+        // Not `clamp` nor `f32::max`: a NaN must come through, as in PyTorch.
+        let value = if value < self.range.0 { self.range.0 } else { value };
+        self.out[at] = E::from_f32(if value > self.range.1 { self.range.1 } else { value });
     }
 
     /// `N` pixels from (`y`, `x`) on, all channels: `K` is the kernel's width, `STEP` its stride; 0 for a kernel of
@@ -136,27 +175,27 @@ impl Pass<'_> {
         let reach = (N - 1) * step + (conv.kernel[0] - 1) * self.rows.stride + conv.kernel[1] * channels;
         let at = (y * conv.output[1] + x) * channels;
         assert!(first + reach <= self.rows.data.len() && at + N * channels <= self.out.len());
-        let (low, high) = activation::range(self.activation);
+        let (low, high) = self.range;
         for c in (0..whole).step_by(S::LANES) {
             // SAFETY: asserted above: taps of all pixels lie inside the rows, and all outputs inside `out`, with
             // which the residual was compared in `run_rows`; weights and bias hold a value for each channel of each tap.
             unsafe {
                 let rows = self.rows.data.as_ptr().add(first + c);
                 let mut weights = self.packed.weights.as_ptr().add(c);
-                let mut sums = [simd.load(self.packed.bias.as_ptr().add(c)); N];
+                let mut sums = [simd.load(self.packed.epilogue.bias.as_ptr().add(c)); N];
                 for ky in 0..conv.kernel[0] {
                     let row = rows.add(ky * self.rows.stride);
                     if K == 0 {
                         for kx in 0..conv.kernel[1] {
                             let w = simd.load(weights.add(kx * channels));
                             for (n, sum) in sums.iter_mut().enumerate() {
-                                *sum = simd.fma(simd.load(row.add(kx * channels + n * step)), w, *sum);
+                                *sum = simd.fma(E::load(simd, row.add(kx * channels + n * step)), w, *sum);
                             }
                         }
                     } else {
                         let w: [S::V; K] = std::array::from_fn(|kx| simd.load(weights.add(kx * channels)));
                         for column in 0..(N - 1) * STEP + K {
-                            let v = simd.load(row.add(column * channels));
+                            let v = E::load(simd, row.add(column * channels));
                             for (kx, &w) in w.iter().enumerate() {
                                 // The output pixel for which this column is tap `kx`.
                                 if column >= kx && (column - kx) % STEP == 0 && (column - kx) / STEP < N {
@@ -172,10 +211,13 @@ impl Pass<'_> {
                     let at = at + n * channels + c;
                     let sum = match self.residual {
                         None => sum,
-                        Some(residual) => simd.add(sum, simd.load(residual.as_ptr().add(at))),
+                        Some(residual) => {
+                            let factor = simd.splat(self.packed.epilogue.factor);
+                            simd.fma(E::load(simd, residual.as_ptr().add(at)), factor, sum)
+                        }
                     };
                     let v = simd.min(simd.splat(high), simd.max(simd.splat(low), sum));
-                    simd.store(self.out.as_mut_ptr().add(at), v);
+                    E::store(simd, self.out.as_mut_ptr().add(at), v);
                 }
             }
         }
@@ -198,7 +240,7 @@ impl Pass<'_> {
     }
 }
 
-impl Kernel for Pass<'_> {
+impl<E: Element> Kernel for Pass<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         match (self.packed.conv.kernel[1], self.packed.conv.stride[1]) {
@@ -215,7 +257,8 @@ impl Kernel for Pass<'_> {
 mod tests {
     use super::*;
     use crate::conv::tests::{close, draw, odd_sizes};
-    use crate::{epilogue, reference};
+    use crate::element::tests as stored;
+    use crate::{bf16, epilogue, reference};
     use headstart_tensor::Rng;
 
     #[test]
@@ -234,7 +277,7 @@ mod tests {
                     let weights = draw(&mut rng, conv.kernel[0] * conv.kernel[1] * conv.input[2]);
                     let bias = draw(&mut rng, conv.output[2]);
                     let rest = residual.then(|| draw(&mut rng, conv.pixels() * conv.output[2]));
-                    let packed = PackedDepthwise::new(isa, conv, weights.clone(), bias.clone());
+                    let packed = PackedDepthwise::new(isa, conv, &weights, &bias);
                     let mut scratch = vec![f32::NAN; packed.scratch()];
                     let mut out = vec![f32::NAN; conv.pixels() * conv.output[2]];
                     packed.run(&Pool::single(), &image, rest.as_deref(), activation, &mut scratch, &mut out);
@@ -245,6 +288,33 @@ mod tests {
                     epilogue(&mut expected, &bias, rest.as_deref(), activation);
                     close(&out, &expected, &what);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn other_elements_agree_with_the_plain_loops() {
+        fn agree<E: Element>(rng: &mut Rng, isa: Isa, conv: Conv) {
+            let (scales, channels) = (stored::scales::<E, E>(), conv.output[2]);
+            let what = format!("{isa} {conv:?} {}", E::NAME);
+            let (image, values) = stored::draw::<E>(rng, conv.input.iter().product(), scales.input);
+            let weights = draw(rng, conv.kernel[0] * conv.kernel[1] * channels);
+            let bias = draw(rng, channels);
+            let (rest, more) = stored::draw::<E>(rng, conv.pixels() * channels, scales.residual);
+            let packed = PackedDepthwise::<E>::stored(isa, conv, &weights, &bias, &scales);
+            let mut scratch = vec![E::from_f32(77.0); packed.scratch()];
+            let mut out = vec![E::from_f32(77.0); more.len()];
+            let relu = Some(Activation::Relu6);
+            packed.run(&Pool::single(), &image, Some(&rest), relu, &mut scratch, &mut out);
+            let mut expected = reference::depthwise(&conv, &values, &weights);
+            epilogue(&mut expected, &bias, Some(&more), relu);
+            stored::nearest(&out, &expected, scales.output, &what);
+        }
+        let mut rng = Rng::new(17);
+        for isa in Isa::available() {
+            for conv in odd_sizes(&[(1, 1), (4, 4), (15, 15), (16, 16), (17, 17), (40, 40)]) {
+                agree::<bf16>(&mut rng, isa, conv);
+                agree::<u8>(&mut rng, isa, conv);
             }
         }
     }

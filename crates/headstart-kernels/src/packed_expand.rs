@@ -1,19 +1,20 @@
 //! The inverted bottleneck's first half, a pointwise convolution and a depthwise one, band by band: the expanded
 //! activation, the largest of the network, never leaves the second-level cache.
 
+use crate::element::Element;
 use crate::padded::{self, Rows};
 use crate::{Activation, Conv, PackedConv, PackedDepthwise, Pool};
 
-/// Values of expanded rows that are kept at once, about: a part of the second-level cache.
-const BAND: usize = 64 * 1024;
+/// Bytes of expanded rows that are kept at once, about: a part of the second-level cache.
+const BAND: usize = 256 * 1024;
 
 /// A pointwise convolution whose output only a depthwise one reads.
 #[derive(Debug, Clone)]
-pub struct PackedExpand {
+pub struct PackedExpand<E = f32> {
     /// The expansion of one row.
-    expand: PackedConv,
+    expand: PackedConv<E>,
     expanded: Option<Activation>,
-    depthwise: PackedDepthwise,
+    depthwise: PackedDepthwise<E>,
     conv: Conv,
     in_channels: usize,
     /// Output rows of a band.
@@ -25,13 +26,16 @@ impl PackedExpand {
     pub fn suits(depthwise: &Conv) -> bool {
         depthwise.input.iter().product::<usize>() > 1 << 17
     }
+}
 
+impl<E: Element> PackedExpand<E> {
     /// From the expansion of one row of the image (`[1, width, in]` to `[1, width, expanded]`), its activation, and the
     /// depthwise convolution with its sizes.
-    pub fn new(expand: PackedConv, expanded: Option<Activation>, depthwise: PackedDepthwise) -> Self {
+    pub fn new(expand: PackedConv<E>, expanded: Option<Activation>, depthwise: PackedDepthwise<E>) -> Self {
         let conv = *depthwise.conv();
         let row = Self::row(&conv);
-        let fitting = (BAND / row.max(1)).saturating_sub(conv.kernel[0]) / conv.stride[0] + 1;
+        let fitting =
+            (BAND / size_of::<E>() / row.max(1)).saturating_sub(conv.kernel[0]) / conv.stride[0] + 1;
         let in_channels = expand.conv().input[2];
         PackedExpand {
             expand,
@@ -41,6 +45,11 @@ impl PackedExpand {
             in_channels,
             rows: fitting.clamp(1, conv.output[0]),
         }
+    }
+
+    /// Bytes of packed weights.
+    pub fn bytes(&self) -> usize {
+        self.expand.bytes() + self.depthwise.bytes()
     }
 
     /// Values of a padded expanded row.
@@ -53,9 +62,9 @@ impl PackedExpand {
         (self.rows - 1) * self.conv.stride[0] + self.conv.kernel[0]
     }
 
-    /// Values of scratch that [`PackedExpand::run`] wants.
+    /// Elements of scratch that [`PackedExpand::run`] wants.
     pub fn scratch(&self) -> usize {
-        self.band() * Self::row(&self.conv)
+        self.band() * Self::row(&self.conv) + self.expand.scratch()
     }
 
     /// `out = activation(depthwise(expand(image)) + residual)`, the rows of the output spread over `pool`; the bytes do
@@ -66,11 +75,11 @@ impl PackedExpand {
     pub fn run(
         &self,
         pool: &Pool,
-        image: &[f32],
-        residual: Option<&[f32]>,
+        image: &[E],
+        residual: Option<&[E]>,
         activation: Option<Activation>,
-        scratch: &mut [f32],
-        out: &mut [f32],
+        scratch: &mut [E],
+        out: &mut [E],
     ) {
         let [height, width, channels] = self.conv.output;
         assert_eq!(image.len(), self.conv.input[0] * self.conv.input[1] * self.in_channels, "the image");
@@ -83,7 +92,7 @@ impl PackedExpand {
         }
         let share = height.div_ceil(pool.threads());
         pool.chunks_mut(out, share * width * channels, |i, out| {
-            let mut band = vec![0.0; self.scratch()];
+            let mut band = vec![E::default(); self.scratch()];
             let residual = residual.map(|r| &r[i * share * width * channels..]);
             self.rows(i * share, image, residual, activation, &mut band, out);
         });
@@ -93,17 +102,18 @@ impl PackedExpand {
     fn rows(
         &self,
         first: usize,
-        image: &[f32],
-        residual: Option<&[f32]>,
+        image: &[E],
+        residual: Option<&[E]>,
         activation: Option<Activation>,
-        band: &mut [f32],
-        out: &mut [f32],
+        scratch: &mut [E],
+        out: &mut [E],
     ) {
         let ([in_h, in_w, expanded], [top, left]) = (self.conv.input, self.conv.pad);
         let (row, rows, down) = (Self::row(&self.conv), self.band(), self.conv.stride[0]);
         let (from, to) = (left * expanded, (left + in_w) * expanded);
-        let band = &mut band[..rows * row];
-        band.fill(0.0);
+        let zero = self.depthwise.zero();
+        let (band, scratch) = scratch.split_at_mut(rows * row);
+        band.fill(zero);
         let line = self.conv.output[1] * self.conv.output[2];
         // Rows of the band that hold what the next output rows want already.
         let mut kept = 0;
@@ -112,10 +122,10 @@ impl PackedExpand {
             for r in kept..rows {
                 let pixels = &mut band[r * row + from..r * row + to];
                 match (y * down + r).checked_sub(top).filter(|&y| y < in_h) {
-                    None => pixels.fill(0.0),
+                    None => pixels.fill(zero),
                     Some(y) => {
                         let source = &image[y * in_w * self.in_channels..][..in_w * self.in_channels];
-                        self.expand.run(&Pool::single(), source, None, self.expanded, &mut [], pixels);
+                        self.expand.run(&Pool::single(), source, None, self.expanded, scratch, pixels);
                     }
                 }
             }
@@ -173,7 +183,7 @@ mod tests {
                 let mut expected = reference::depthwise(&conv, &between, &w2);
                 epilogue(&mut expected, &b2, Some(&rest), relu);
 
-                let depthwise = PackedDepthwise::new(isa, conv, w2, b2);
+                let depthwise = PackedDepthwise::new(isa, conv, &w2, &b2);
                 let packed = PackedExpand::new(PackedConv::new(isa, point, &w1, &b1), relu, depthwise);
                 for rows in 1..=output[0] {
                     let packed = PackedExpand { rows, ..packed.clone() };

@@ -1,36 +1,37 @@
-//! 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3) (Lavin and Gray 2016): 36 products where the direct way has 144.
+//! 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3) and F(2x2, 3x3) (Lavin and Gray 2016): 36 products where the
+//! direct way has 144, or 16 where it has 36.
 //!
-//! With `d` a 6x6 input tile, `g` the kernel: `Y = A^T [ (G g G^T) * (B^T d B) ] A`. Weights are transformed once, in
-//! f64. Tiles are taken in blocks: transform, 36 matrix products over channels, transform back with the epilogue.
-//! Against f64 the error is some times that of the direct way, relative L2 about 1e-6.
+//! With `d` an input tile, `g` the kernel: `Y = A^T [ (G g G^T) * (B^T d B) ] A`. Weights are transformed once, in
+//! f64. Tiles are taken in blocks: transform, a matrix product over channels for each point, transform back with the
+//! epilogue. Against f64 the error of F(4x4) in f32 is some times that of the direct way, relative L2 about 1e-6. In
+//! bf16 it would be 2e-2, where the direct way has 2.2e-3 and F(2x2) 3.3e-3: bf16 takes F(2x2).
 #![allow(unsafe_code)]
 
+mod transform;
+
 use crate::aligned::Aligned;
+use crate::element::Element;
 use crate::padded::Rows;
-use crate::simd::{self, Kernel, Simd};
+use crate::simd::{self, Dot, Kernel, Simd};
 use crate::tile::{self, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool, activation, padded};
+use half::bf16;
+use std::marker::PhantomData;
+use transform::{kernel_side, output_side};
+pub(crate) use transform::{input_side, transposed};
 
-/// Pixels of an input tile's side, and of an output tile's.
-pub(crate) const IN: usize = 6;
-pub(crate) const OUT: usize = 4;
-/// Products of a tile.
-pub(crate) const POINTS: usize = IN * IN;
 /// An image with fewer tiles shares blocks with others.
 const FEW: usize = 28;
 
-const G: [[f64; 3]; IN] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
+/// F(4x4, 3x3) in f32.
+pub type Winograd4 = PackedWinograd<f32, 6, 4>;
+/// F(2x2, 3x3) of bf16.
+pub type Winograd2 = PackedWinograd<bf16, 4, 2>;
 
-/// A 3x3 convolution of stride 1 with its weights transformed and packed for one instruction set.
+/// A 3x3 convolution of stride 1 with its weights transformed and packed for one instruction set: input tiles of `IN`
+/// pixels a side, output tiles of `OUT`.
 #[derive(Debug, Clone)]
-pub struct PackedWinograd {
+pub struct PackedWinograd<E, const IN: usize, const OUT: usize> {
     conv: Conv,
     /// The convolution that the padded image is made for: whole tiles, also over the edge.
     whole: Conv,
@@ -41,14 +42,19 @@ pub struct PackedWinograd {
     /// For each point the panels of `[in_channels, out_channels]`.
     panels: Vec<Aligned>,
     bias: Aligned,
+    of: PhantomData<E>,
 }
 
-impl PackedWinograd {
+impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
+    /// Products of a tile.
+    const POINTS: usize = IN * IN;
+
     /// Whether this way can compute `conv` with the vectors of `isa`, and is the faster one, given company.
     pub fn suits(isa: Isa, conv: &Conv) -> bool {
         let channels = |n: usize| n.is_multiple_of(simd::lanes(isa)) && n >= 32;
         // Tiles that lie mostly outside a small image gain nothing.
-        let filled = tiles(conv) >= 4 && conv.pixels() >= 6 * tiles(conv);
+        let tiles = Self::tiles(conv);
+        let filled = tiles >= 4 && 8 * conv.pixels() >= 3 * OUT * OUT * tiles;
         conv.kernel == [3, 3]
             && conv.stride == [1, 1]
             && filled
@@ -59,7 +65,12 @@ impl PackedWinograd {
     /// Whether one image has too few tiles for the transformed weights, four times the original ones, to be worth
     /// reading: several images should be run at once.
     pub fn wants_company(conv: &Conv) -> bool {
-        tiles(conv) < FEW
+        Self::tiles(conv) < FEW
+    }
+
+    /// Output tiles of an image.
+    fn tiles(conv: &Conv) -> usize {
+        conv.output[0].div_ceil(OUT) * conv.output[1].div_ceil(OUT)
     }
 
     /// Transforms and packs `weights` `[9 * in_channels, out_channels]`, and `bias` `[out_channels]`.
@@ -77,21 +88,29 @@ impl PackedWinograd {
             "weights and bias of a convolution"
         );
         let point = |p: usize, i: usize, o: usize| {
-            let (row, column) = (G[p / IN], G[p % IN]);
+            let (row, column) = (kernel_side::<IN>(p / IN), kernel_side::<IN>(p % IN));
             let tap = |t: usize| f64::from(weights[(t * inner + i) * outer + o]) * row[t / 3] * column[t % 3];
             (0..9).map(tap).sum::<f64>() as f32
         };
-        let panels = (0..POINTS).map(|p| tile::pack(isa, inner, outer, |i, o| point(p, i, o))).collect();
+        let word = |p: usize, k: usize, o: usize| {
+            let mut word = [0.0; 4];
+            let of = (k * E::IN_WORD..).take(E::IN_WORD);
+            word.iter_mut().zip(of).for_each(|(w, i)| *w = point(p, i, o));
+            f32::from_bits(E::word(&word))
+        };
+        let words = inner / E::IN_WORD;
+        let panels =
+            (0..Self::POINTS).map(|p| tile::pack(isa, words, outer, |k, o| word(p, k, o))).collect();
         Self::with_panels(isa, conv, panels, tile::pack(isa, 1, outer, |_, o| bias[o]))
     }
 
-    /// From transformed weights, a panel for each point, and the packed bias.
+    /// From transformed weights, the panels of each point, and the packed bias.
     pub(crate) fn with_panels(isa: Isa, conv: Conv, panels: Vec<Aligned>, bias: Aligned) -> Self {
         let tiles = |n: usize| n.div_ceil(OUT) * OUT;
         let (inner, outer) = (conv.input[2], conv.output[2]);
         let whole = Conv { output: [tiles(conv.output[0]), tiles(conv.output[1]), outer], ..conv };
         let block = tile::MOST_ROWS * if inner * outer < 1 << 16 { 1 } else { 3 };
-        PackedWinograd { conv, whole, isa, block, panels, bias }
+        PackedWinograd { conv, whole, isa, block, panels, bias, of: PhantomData }
     }
 
     /// The memory of the transformed weights.
@@ -104,14 +123,19 @@ impl PackedWinograd {
         &self.conv
     }
 
-    /// Values of scratch that [`PackedWinograd::run`] wants for `n` images.
-    pub fn scratch(&self, n: usize) -> usize {
-        n * padded::scratch(&self.whole) + self.blocks()
+    /// Bytes of packed weights.
+    pub fn bytes(&self) -> usize {
+        self.panels.iter().map(|p| 4 * p.len()).sum()
     }
 
-    /// Values of a block's transformed tiles and products.
+    /// Words of scratch that [`PackedWinograd::run`] wants for `n` images.
+    pub fn scratch(&self, n: usize) -> usize {
+        self.blocks() + (n * padded::scratch::<E>(&self.whole)).div_ceil(E::IN_WORD)
+    }
+
+    /// Words of a block's transformed tiles and products.
     fn blocks(&self) -> usize {
-        POINTS * self.block * (self.conv.input[2] + self.conv.output[2])
+        Self::POINTS * self.block * (self.conv.input[2] / E::IN_WORD + self.conv.output[2])
     }
 
     /// `out = activation(images * weights + bias + residual)` for images one after the other. On one thread their tiles
@@ -122,31 +146,33 @@ impl PackedWinograd {
     pub fn run(
         &self,
         pool: &Pool,
-        images: &[f32],
-        residual: Option<&[f32]>,
+        images: &[E],
+        residual: Option<&[E]>,
         activation: Option<Activation>,
         scratch: &mut [f32],
-        out: &mut [f32],
+        out: &mut [E],
     ) {
         let [height, width, channels] = self.conv.output;
         let (one, outputs) = (self.conv.input.iter().product::<usize>(), height * width * channels);
         let n = images.len() / one;
         self.conv.expect_sizes(n, images, residual, out);
         let (blocks, copies) = scratch.split_at_mut(self.blocks());
-        let copy = padded::scratch(&self.whole);
+        let copies: &mut [E] = bytemuck::cast_slice_mut(copies);
+        let (copy, zero) = (padded::scratch::<E>(&self.whole), E::default());
         let rows = if copy == 0 {
-            padded::padded(&self.whole, images, copies)
+            padded::padded(&self.whole, images, zero, copies)
         } else {
             let mut stride = 0;
             for (image, copy) in images.chunks_exact(one).zip(copies.chunks_exact_mut(copy)) {
-                stride = padded::padded(&self.whole, image, copy).stride;
+                stride = padded::padded(&self.whole, image, zero, copy).stride;
             }
             Rows { data: copies, stride }
         };
         let next_image = if copy == 0 { one } else { copy };
         let part =
-            |rows: Rows, place: Place, residual: Option<&[f32]>, blocks: &mut [f32], out: &mut [f32]| {
-                let (tiles, products) = blocks.split_at_mut(POINTS * self.block * self.conv.input[2]);
+            |rows: Rows<E>, place: Place, residual: Option<&[E]>, blocks: &mut [f32], out: &mut [E]| {
+                let (products, tiles) = blocks.split_at_mut(Self::POINTS * self.block * channels);
+                let tiles = bytemuck::cast_slice_mut(tiles);
                 let pass = Pass { packed: self, rows, place, tiles, products, residual, activation, out };
                 simd::run(self.isa, pass);
             };
@@ -159,7 +185,7 @@ impl PackedWinograd {
             let share = channels.div_ceil(pool.threads()).next_multiple_of(2 * simd::lanes(self.isa));
             let parts = pool.map(channels.div_ceil(share), |i| {
                 let place = Place { channels: (i * share, channels.min((i + 1) * share)), ..whole };
-                let mut out = vec![0.0; n * height * width * (place.channels.1 - place.channels.0)];
+                let mut out = vec![zero; n * height * width * (place.channels.1 - place.channels.0)];
                 part(rows, place, residual, &mut vec![0.0; self.blocks()], &mut out);
                 (place.channels, out)
             });
@@ -184,11 +210,6 @@ impl PackedWinograd {
     }
 }
 
-/// Output tiles of an image.
-fn tiles(conv: &Conv) -> usize {
-    conv.output[0].div_ceil(OUT) * conv.output[1].div_ceil(OUT)
-}
-
 /// Which part of the output a pass makes.
 #[derive(Clone, Copy)]
 struct Place {
@@ -203,20 +224,22 @@ struct Place {
 }
 
 /// Whole rows of tiles of the output, whose input tiles begin with the first of `rows`.
-struct Pass<'a> {
-    packed: &'a PackedWinograd,
-    rows: Rows<'a>,
+struct Pass<'a, E, const IN: usize, const OUT: usize> {
+    packed: &'a PackedWinograd<E, IN, OUT>,
+    rows: Rows<'a, E>,
     place: Place,
     /// `[point, tile, in_channels]`.
-    tiles: &'a mut [f32],
+    tiles: &'a mut [E],
     /// `[point, tile, out_channels]`.
     products: &'a mut [f32],
-    residual: Option<&'a [f32]>,
+    residual: Option<&'a [E]>,
     activation: Option<Activation>,
-    out: &'a mut [f32],
+    out: &'a mut [E],
 }
 
-impl Kernel for Pass<'_> {
+impl<E: Element, const IN: usize, const OUT: usize> Kernel for Pass<'_, E, IN, OUT> {
+    const DOT: Dot = E::DOT;
+
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let across = self.packed.conv.output[1].div_ceil(OUT);
@@ -238,35 +261,36 @@ impl Kernel for Pass<'_> {
     }
 }
 
-impl Pass<'_> {
+impl<E: Element, const IN: usize, const OUT: usize> Pass<'_, E, IN, OUT> {
     /// `B^T d B` of the tile whose output begins at (`image`, `y`, `x`).
     #[inline(always)]
     fn transform<S: Simd>(&mut self, simd: S, t: usize, (image, y, x): (usize, usize, usize)) {
         let (channels, block) = (self.packed.conv.input[2], self.packed.block);
         let first = image * self.place.next_image + y * self.rows.stride + x * channels;
         let last = first + (IN - 1) * self.rows.stride + IN * channels;
-        assert!(last <= self.rows.data.len() && self.tiles.len() >= POINTS * block * channels);
+        assert!(last <= self.rows.data.len() && self.tiles.len() >= IN * IN * block * channels);
         for c in (0..channels).step_by(S::LANES) {
             // SAFETY: asserted above, for tiles of whole vectors of channels.
             unsafe {
                 let from = self.rows.data.as_ptr().add(first + c);
                 let mut columns = [[simd.splat(0.0); IN]; IN];
                 for (j, column) in columns.iter_mut().enumerate() {
-                    let d = std::array::from_fn(|i| simd.load(from.add(i * self.rows.stride + j * channels)));
+                    let d: [_; IN] =
+                        std::array::from_fn(|i| E::load(simd, from.add(i * self.rows.stride + j * channels)));
                     *column = input_side(simd, d);
                 }
                 let to = self.tiles.as_mut_ptr().add(t * channels + c);
                 for (i, row) in transposed::<S, IN, IN>(columns).into_iter().enumerate() {
                     let row = input_side(simd, row);
                     for (j, &v) in row.iter().enumerate() {
-                        simd.store(to.add((i * IN + j) * block * channels), v);
+                        E::store(simd, to.add((i * IN + j) * block * channels), v);
                     }
                 }
             }
         }
     }
 
-    /// The 36 products of the first `block` tiles.
+    /// The products of the first `block` tiles.
     #[inline(always)]
     fn multiply<S: Simd>(&mut self, simd: S, block: usize) {
         let (inner, outer) = (self.packed.conv.input[2], self.packed.conv.output[2]);
@@ -277,13 +301,16 @@ impl Pass<'_> {
                 count: block,
                 step: inner,
                 runs: 1,
-                run: inner,
+                run: inner / E::IN_WORD,
                 next_run: 0,
             };
-            let to = Target {
+            let to = Target::<f32> {
+                multiplier: None,
                 bias: None,
                 residual: None,
-                activation: None,
+                factor: 1.0,
+                low: f32::NEG_INFINITY,
+                high: f32::INFINITY,
                 out: self.products[p * room * outer..].as_mut_ptr(),
                 stride: outer,
                 columns: outer,
@@ -304,7 +331,7 @@ impl Pass<'_> {
         let y = image * self.place.height + y;
         let (from_channel, to_channel) = self.place.channels;
         let last = ((y + down - 1) * width + x + right) * (to_channel - from_channel);
-        assert!(last <= self.out.len() && self.products.len() >= POINTS * block * channels);
+        assert!(last <= self.out.len() && self.products.len() >= IN * IN * block * channels);
         let (low, high) = activation::range(self.activation);
         for c in (from_channel..to_channel).step_by(S::LANES) {
             // SAFETY: asserted above, for whole vectors of channels; the residual holds all channels of the output.
@@ -313,73 +340,25 @@ impl Pass<'_> {
                 let bias = simd.load(self.packed.bias.as_ptr().add(c));
                 let mut columns = [[simd.splat(0.0); OUT]; IN];
                 for (j, column) in columns.iter_mut().enumerate() {
-                    let m = std::array::from_fn(|i| simd.load(from.add((i * IN + j) * block * channels)));
+                    let at = |i: usize| (i * IN + j) * block * channels;
+                    let m: [_; IN] = std::array::from_fn(|i| simd.load(from.add(at(i))));
                     *column = output_side(simd, m);
                 }
                 for (i, row) in transposed::<S, IN, OUT>(columns).into_iter().enumerate().take(down) {
-                    let row = output_side(simd, row);
+                    let row: [_; OUT] = output_side(simd, row);
                     for (j, &v) in row.iter().enumerate().take(right) {
                         let pixel = (y + i) * width + x + j;
                         let mut v = simd.add(v, bias);
                         if let Some(residual) = self.residual {
-                            v = simd.add(v, simd.load(residual.as_ptr().add(pixel * channels + c)));
+                            v = simd.add(v, E::load(simd, residual.as_ptr().add(pixel * channels + c)));
                         }
                         v = simd.min(simd.splat(high), simd.max(simd.splat(low), v));
                         let at = pixel * (to_channel - from_channel) + c - from_channel;
-                        simd.store(self.out.as_mut_ptr().add(at), v);
+                        E::store(simd, self.out.as_mut_ptr().add(at), v);
                     }
                 }
             }
         }
-    }
-}
-
-/// Rows of `M` vectors from `N` of their columns.
-#[inline(always)]
-pub(crate) fn transposed<S: Simd, const N: usize, const M: usize>(columns: [[S::V; M]; N]) -> [[S::V; N]; M] {
-    std::array::from_fn(|i| std::array::from_fn(|j| columns[j][i]))
-}
-
-/// `B^T d`.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-pub(crate) unsafe fn input_side<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let [four, minus_four, minus_five] = [s.splat(4.0), s.splat(-4.0), s.splat(-5.0)];
-        let [two, minus_one] = [s.splat(2.0), s.splat(-1.0)];
-        let (a, b) = (s.fma(minus_four, d[2], d[4]), s.fma(minus_four, d[1], d[3]));
-        let (c, e) = (s.fma(minus_one, d[2], d[4]), s.fma(minus_one, d[1], d[3]));
-        [
-            s.fma(four, d[0], s.fma(minus_five, d[2], d[4])),
-            s.add(a, b),
-            s.fma(minus_one, b, a),
-            s.fma(two, e, c),
-            s.fma(s.splat(-2.0), e, c),
-            s.fma(four, d[1], s.fma(minus_five, d[3], d[5])),
-        ]
-    }
-}
-
-/// `A^T m`.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-unsafe fn output_side<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let minus_one = s.splat(-1.0);
-        let (a, b) = (s.add(m[1], m[2]), s.fma(minus_one, m[2], m[1]));
-        let (c, e) = (s.add(m[3], m[4]), s.fma(minus_one, m[4], m[3]));
-        [
-            s.add(m[0], s.add(a, c)),
-            s.fma(s.splat(2.0), e, b),
-            s.fma(s.splat(4.0), c, a),
-            s.add(s.fma(s.splat(8.0), e, b), m[5]),
-        ]
     }
 }
 
@@ -392,43 +371,55 @@ mod tests {
 
     #[test]
     fn every_isa_agrees_with_the_plain_loops() {
-        let (mut rng, pool) = (Rng::new(9), Pool::new(3));
         for isa in Isa::available() {
-            for (size, channels, pad) in [
-                ([16, 16], (32, 48), [1, 1]),
-                ([5, 30], (16, 32), [1, 1]),
-                ([33, 9], (48, 16), [0, 2]),
-                ([3, 3], (16, 16), [0, 0]),
-            ] {
-                let output = [size[0] + 2 * pad[0] - 2, size[1] + 2 * pad[1] - 2, channels.1];
-                let (kernel, stride) = ([3, 3], [1, 1]);
-                let conv = Conv { input: [size[0], size[1], channels.0], output, kernel, stride, pad };
-                for (residual, activation) in
-                    [(false, None), (true, Some(Activation::Relu)), (true, Some(Activation::Relu6))]
-                {
-                    let one: usize = conv.input.iter().product();
-                    let images = draw(&mut rng, 3 * one);
-                    let weights = draw(&mut rng, conv.patch() * conv.output[2]);
-                    let bias = draw(&mut rng, conv.output[2]);
-                    let outputs = conv.pixels() * conv.output[2];
-                    let rest = residual.then(|| draw(&mut rng, 3 * outputs));
-                    let packed = PackedWinograd::new(isa, conv, &weights, &bias);
-                    let mut scratch = vec![f32::NAN; packed.scratch(3)];
-                    let mut out = vec![f32::NAN; 3 * outputs];
-                    packed.run(&Pool::single(), &images, rest.as_deref(), activation, &mut scratch, &mut out);
-                    let mut split = vec![f32::NAN; out.len()];
-                    packed.run(&pool, &images, rest.as_deref(), activation, &mut scratch, &mut split);
-                    assert_eq!(out, split, "the same bytes with three threads");
-                    let mut expected: Vec<f32> = images
-                        .chunks(one)
-                        .flat_map(|image| reference::conv2d(&conv, image, &weights))
-                        .collect();
-                    epilogue(&mut expected, &bias, rest.as_deref(), activation);
-                    let square = |v: f32| f64::from(v) * f64::from(v);
-                    let norm: f64 = expected.iter().map(|&e| square(e)).sum();
-                    let apart: f64 = out.iter().zip(&expected).map(|(&f, &e)| square(f - e)).sum();
-                    assert!((apart / norm).sqrt() < 2e-6, "{isa} {conv:?}: {:e}", (apart / norm).sqrt());
-                }
+            agree::<f32, 6, 4>(isa, 2e-6);
+            agree::<bf16, 4, 2>(isa, 6e-3);
+        }
+    }
+
+    /// Within a relative L2 error of the plain loops, whatever the threads and the company.
+    fn agree<E: Element, const IN: usize, const OUT: usize>(isa: Isa, tolerance: f64) {
+        let (mut rng, pool) = (Rng::new(9), Pool::new(3));
+        let rounded = |values: &[f32]| values.iter().map(|&v| E::from_f32(v)).collect::<Vec<E>>();
+        let wide = |stored: &[E]| stored.iter().map(|e| e.to_f32()).collect::<Vec<f32>>();
+        for (size, channels, pad) in [
+            ([16, 16], (32, 48), [1, 1]),
+            ([5, 30], (16, 32), [1, 1]),
+            ([33, 9], (48, 16), [0, 2]),
+            ([3, 3], (16, 16), [0, 0]),
+        ] {
+            let output = [size[0] + 2 * pad[0] - 2, size[1] + 2 * pad[1] - 2, channels.1];
+            let (kernel, stride) = ([3, 3], [1, 1]);
+            let conv = Conv { input: [size[0], size[1], channels.0], output, kernel, stride, pad };
+            for (residual, activation) in
+                [(false, None), (true, Some(Activation::Relu)), (true, Some(Activation::Relu6))]
+            {
+                let one: usize = conv.input.iter().product();
+                let images = rounded(&draw(&mut rng, 3 * one));
+                let weights = draw(&mut rng, conv.patch() * conv.output[2]);
+                let bias = draw(&mut rng, conv.output[2]);
+                let outputs = conv.pixels() * conv.output[2];
+                let rest = residual.then(|| rounded(&draw(&mut rng, 3 * outputs)));
+                let packed = PackedWinograd::<E, IN, OUT>::new(isa, conv, &weights, &bias);
+                let mut scratch = vec![f32::NAN; packed.scratch(3)];
+                let mut out = vec![E::from_f32(f32::NAN); 3 * outputs];
+                packed.run(&Pool::single(), &images, rest.as_deref(), activation, &mut scratch, &mut out);
+                let mut split = vec![E::from_f32(f32::NAN); out.len()];
+                packed.run(&pool, &images, rest.as_deref(), activation, &mut scratch, &mut split);
+                assert_eq!(
+                    bytemuck::cast_slice::<E, u8>(&out),
+                    bytemuck::cast_slice::<E, u8>(&split),
+                    "the same bytes with three threads"
+                );
+                let mut expected: Vec<f32> = wide(&images)
+                    .chunks(one)
+                    .flat_map(|image| reference::conv2d(&conv, image, &weights))
+                    .collect();
+                epilogue(&mut expected, &bias, rest.map(|r| wide(&r)).as_deref(), activation);
+                let square = |v: f32| f64::from(v) * f64::from(v);
+                let norm: f64 = expected.iter().map(|&e| square(e)).sum();
+                let apart: f64 = wide(&out).iter().zip(&expected).map(|(&f, &e)| square(f - e)).sum();
+                assert!((apart / norm).sqrt() < tolerance, "{isa} {conv:?}: {:e}", (apart / norm).sqrt());
             }
         }
     }

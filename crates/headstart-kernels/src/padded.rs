@@ -1,19 +1,20 @@
 //! An image with its border of zeros written out, so that kernels need not look where it ends.
 
 use crate::Conv;
+use crate::element::Element;
 
 /// Where a kernel finds its patches.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rows<'a> {
+pub(crate) struct Rows<'a, E = f32> {
     /// The image, or its padded copy.
-    pub(crate) data: &'a [f32],
+    pub(crate) data: &'a [E],
     /// Values from a row of pixels to the next.
     pub(crate) stride: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, E> Rows<'a, E> {
     /// The rows that output rows from `y` on look at.
-    pub(crate) fn at_output_row(self, conv: &Conv, y: usize) -> Rows<'a> {
+    pub(crate) fn at_output_row(self, conv: &Conv, y: usize) -> Rows<'a, E> {
         Rows { data: &self.data[y * conv.stride[0] * self.stride..], stride: self.stride }
     }
 }
@@ -23,17 +24,25 @@ pub(crate) fn extent(conv: &Conv) -> [usize; 2] {
     [0, 1].map(|axis| (conv.output[axis].max(1) - 1) * conv.stride[axis] + conv.kernel[axis])
 }
 
-/// Values of the padded copy; 0 where the image does without.
-pub(crate) fn scratch(conv: &Conv) -> usize {
+/// Elements of the padded copy; 0 where the image does without. With words of `E` that reach over the end of a patch,
+/// the copy ends in a word of zeros.
+pub(crate) fn scratch<E: Element>(conv: &Conv) -> usize {
     let [h, w] = extent(conv);
+    let whole_words = (conv.kernel[1] * conv.input[2]).is_multiple_of(E::IN_WORD);
     let inside = conv.pad == [0, 0] && h <= conv.input[0] && w <= conv.input[1];
-    if inside { 0 } else { h * w * conv.input[2] }
+    if inside && whole_words { 0 } else { h * w * conv.input[2] + E::IN_WORD - 1 }
 }
 
-/// The image as the kernels want it; `buffer` holds [`scratch`] values or more.
-pub(crate) fn padded<'a>(conv: &Conv, image: &'a [f32], buffer: &'a mut [f32]) -> Rows<'a> {
+/// The image as the kernels want it, what stands for 0 around it; `buffer` holds [`scratch`] elements or more.
+pub(crate) fn padded<'a, E: Element>(
+    conv: &Conv,
+    image: &'a [E],
+    zero: E,
+    buffer: &'a mut [E],
+) -> Rows<'a, E> {
     let [in_h, in_w, channels] = conv.input;
-    if scratch(conv) == 0 {
+    let room = scratch::<E>(conv);
+    if room == 0 {
         return Rows { data: image, stride: in_w * channels };
     }
     let [h, w] = extent(conv);
@@ -41,16 +50,18 @@ pub(crate) fn padded<'a>(conv: &Conv, image: &'a [f32], buffer: &'a mut [f32]) -
     let stride = w * channels;
     let left = left.min(w);
     let columns = in_w.min(w - left);
-    let buffer = &mut buffer[..h * stride];
-    for (y, row) in buffer.chunks_exact_mut(stride).enumerate() {
+    let buffer = &mut buffer[..room];
+    let (rows, beyond) = buffer.split_at_mut(h * stride);
+    beyond.fill(E::default());
+    for (y, row) in rows.chunks_exact_mut(stride).enumerate() {
         match y.checked_sub(top).filter(|&y| y < in_h) {
-            None => row.fill(0.0),
+            None => row.fill(zero),
             Some(y) => {
                 let (before, rest) = row.split_at_mut(left * channels);
                 let (pixels, after) = rest.split_at_mut(columns * channels);
-                before.fill(0.0);
+                before.fill(zero);
                 pixels.copy_from_slice(&image[y * in_w * channels..][..columns * channels]);
-                after.fill(0.0);
+                after.fill(zero);
             }
         }
     }

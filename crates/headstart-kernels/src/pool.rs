@@ -1,5 +1,6 @@
 //! Pooling of one NHWC image.
 
+use crate::element::{Element, Scale};
 use crate::simd::{self, Kernel, Simd};
 use crate::{Conv, Isa};
 
@@ -7,14 +8,16 @@ use crate::{Conv, Isa};
 pub type MaxPool = Conv;
 
 /// The largest value under each window; padding never wins.
-pub fn max_pool(pool: &MaxPool, image: &[f32], out: &mut [f32]) {
+pub fn max_pool<E: Element>(pool: &MaxPool, image: &[E], out: &mut [E]) {
     let channels = pool.input[2];
+    let lowest = E::from_f32(E::LIMITS.0);
     for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
-        out.fill(f32::NEG_INFINITY);
+        out.fill(lowest);
         each_pixel(pool, pixel, |from| {
             for (o, &v) in out.iter_mut().zip(&image[from..from + channels]) {
+                let (value, most) = (v.to_f32(), o.to_f32());
                 // Not `f32::max`: a NaN must come through, as in PyTorch.
-                *o = if v > *o || v.is_nan() { v } else { *o };
+                *o = if value > most || value.is_nan() { v } else { *o };
             }
         });
     }
@@ -66,8 +69,8 @@ impl Kernel for Gradient<'_> {
     }
 }
 
-/// The mean over all pixels, a channel each: `[h, w, c]` to `[c]`. Summed in f64.
-pub fn global_avg_pool(image: &[f32], out: &mut [f32]) {
+/// The mean over all pixels, a channel each: `[h, w, c]`, stored with `scale`, to `[c]`. Summed in f64.
+pub fn global_avg_pool<E: Element>(image: &[E], scale: Scale, out: &mut [f32]) {
     const BLOCK: usize = 32;
     let channels = out.len();
     let pixels = (image.len() / channels.max(1)) as f64;
@@ -75,11 +78,11 @@ pub fn global_avg_pool(image: &[f32], out: &mut [f32]) {
         let mut sums = [0.0f64; BLOCK];
         for pixel in image.chunks_exact(channels) {
             for (s, &v) in sums.iter_mut().zip(&pixel[block * BLOCK..block * BLOCK + out.len()]) {
-                *s += f64::from(v);
+                *s += f64::from(v.to_f32());
             }
         }
         for (o, s) in out.iter_mut().zip(sums) {
-            *o = (s / pixels) as f32;
+            *o = (f64::from(scale.scale) * (s / pixels - f64::from(scale.zero))) as f32;
         }
     }
 }
@@ -123,7 +126,7 @@ mod tests {
     #[test]
     fn the_mean_is_a_channels_own() {
         let mut out = [f32::NAN; 2];
-        global_avg_pool(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], &mut out);
+        global_avg_pool(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], Scale::ONE, &mut out);
         assert_eq!(out, [2.0, 20.0]);
     }
 }

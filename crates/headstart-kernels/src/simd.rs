@@ -13,13 +13,13 @@ mod neon;
 
 use crate::Isa;
 
-/// Vectors of f32.
+/// Vectors of 32 bits a lane: f32, s32, two bf16 or four bytes, as the method says.
 ///
 /// # Safety
 /// All methods may use the instructions of their set: they are called only inside a kernel that [`run`] started.
 /// Loads and stores touch [`Simd::LANES`] values at an address that must be good for them.
 #[allow(unsafe_code)]
-pub(crate) trait Simd: Copy {
+pub trait Simd: Copy {
     /// A vector.
     type V: Copy;
     /// Values in a vector.
@@ -35,24 +35,57 @@ pub(crate) trait Simd: Copy {
     unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// f32 from s32.
+    unsafe fn from_s32(self, v: Self::V) -> Self::V;
+    /// f32 from bf16.
+    unsafe fn load_bf16(self, from: *const u16) -> Self::V;
+    /// f32 rounded to the nearest bf16, ties to even.
+    unsafe fn store_bf16(self, to: *mut u16, v: Self::V);
+    /// f32 from bytes.
+    unsafe fn load_u8(self, from: *const u8) -> Self::V;
+    /// f32 between 0 and 255 rounded to the nearest byte, ties to even.
+    unsafe fn store_u8(self, to: *mut u8, v: Self::V);
+    /// f32: `sum + x[0] w[0] + x[1] w[1]` of the two bf16 in each lane.
+    unsafe fn dot_bf16(self, x: Self::V, w: Self::V, sum: Self::V) -> Self::V;
+    /// s32: `sum + x[0] w[0] + .. + x[3] w[3]` of the four bytes in each lane, `x` without sign and `w` with; exact.
+    unsafe fn dot_u8_s8(self, x: Self::V, w: Self::V, sum: Self::V) -> Self::V;
+}
+
+/// Instructions beyond its set that a kernel is much faster with, where the machine has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dot {
+    /// None.
+    F32,
+    /// Dot products of bf16.
+    Bf16,
+    /// Dot products of bytes.
+    Int8,
 }
 
 /// A kernel for any instruction set. `run` must be `#[inline(always)]`.
 pub(crate) trait Kernel {
+    /// The dot products that the kernel uses, none else.
+    const DOT: Dot = Dot::F32;
     fn run<S: Simd>(self, simd: S);
 }
 
 /// Runs a kernel with the instructions of `isa`.
 #[allow(unsafe_code)]
-pub(crate) fn run(isa: Isa, kernel: impl Kernel) {
+pub(crate) fn run<K: Kernel>(isa: Isa, kernel: K) {
     match isa {
         Isa::Generic => kernel.run(generic::Generic),
         // SAFETY: `Isa` values other than `Generic` exist only where the machine has the instructions.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2::run(kernel) },
-        // SAFETY: as above.
+        // SAFETY: as above, and `has_dot` asks for the others.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { avx512::run(kernel) },
+        Isa::Avx512 => unsafe {
+            match K::DOT {
+                Dot::Bf16 if isa.has_dot(Dot::Bf16) => avx512::run_bf16(kernel),
+                Dot::Int8 if isa.has_dot(Dot::Int8) => avx512::run_vnni(kernel),
+                Dot::F32 | Dot::Bf16 | Dot::Int8 => avx512::run(kernel),
+            }
+        },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => unsafe { neon::run(kernel) },

@@ -1,19 +1,20 @@
 //! The register tile: up to 14 rows of a matrix by two vectors of columns of packed weights, with its epilogue.
 //!
 //! The weights, a panel `[depth, 2 * lanes]`, stay in the first-level cache while all rows pass; the last panel may be
-//! one vector wide. A row of the left matrix is `runs` runs of `run` values: a patch of an NHWC image is one for each
-//! kernel row.
+//! one vector wide. A row of the left matrix is `runs` runs of `run` words: a patch of an NHWC image is one for each
+//! kernel row. A word is one f32, two bf16 or four bytes; a lane of the weights holds as many of the same column.
 #![allow(unsafe_code)]
 
+use crate::Isa;
 use crate::aligned::Aligned;
+use crate::element::Element;
 use crate::simd::{self, Simd};
-use crate::{Activation, Isa, activation};
 
 /// The most rows of a tile, and the most lanes of a vector, of any instruction set.
 pub(crate) const MOST_ROWS: usize = 14;
 const MOST_LANES: usize = 16;
 
-/// `weights` `[depth, columns]` as panels one after the other, zeros where a vector has no column.
+/// Words `[depth, columns]` as panels one after the other, zeros where a vector has no column.
 pub(crate) fn pack(isa: Isa, depth: usize, columns: usize, weights: impl Fn(usize, usize) -> f32) -> Aligned {
     let lanes = simd::lanes(isa);
     let vectors = columns.div_ceil(lanes);
@@ -30,27 +31,33 @@ pub(crate) fn pack(isa: Isa, depth: usize, columns: usize, weights: impl Fn(usiz
     panels
 }
 
-/// The left rows of a product: `count` of them, each `runs` runs of `run` values.
+/// The left rows of a product: `count` of them, each `runs` runs of `run` words.
 #[derive(Clone, Copy)]
-pub(crate) struct Lefts {
-    pub(crate) first: *const f32,
+pub(crate) struct Lefts<I> {
+    pub(crate) first: *const I,
     pub(crate) count: usize,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub(crate) step: usize,
     pub(crate) runs: usize,
+    /// Words of a run.
     pub(crate) run: usize,
-    /// From one run of a row to the next.
+    /// Elements from one run of a row to the next.
     pub(crate) next_run: usize,
 }
 
-/// Where sums go: `out = activation(sums + bias + residual)`, `columns` values of every row of `stride`.
+/// Where sums go: `out = min(max(sums * multiplier + bias + residual * factor, low), high)`, `columns` values of every
+/// row of `stride`.
 #[derive(Clone, Copy)]
-pub(crate) struct Target {
+pub(crate) struct Target<O> {
+    /// Whole vectors; none: ones.
+    pub(crate) multiplier: Option<*const f32>,
     /// Whole vectors; none: zeros.
     pub(crate) bias: Option<*const f32>,
-    pub(crate) residual: Option<*const f32>,
-    pub(crate) activation: Option<Activation>,
-    pub(crate) out: *mut f32,
+    pub(crate) residual: Option<*const O>,
+    pub(crate) factor: f32,
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+    pub(crate) out: *mut O,
     pub(crate) stride: usize,
     pub(crate) columns: usize,
 }
@@ -60,7 +67,13 @@ pub(crate) struct Target {
 /// # Safety
 /// Rows, the panels of all columns, bias, residual and output lie in memory that is good for them.
 #[inline(always)]
-pub(crate) unsafe fn multiply<S: Simd>(simd: S, lefts: Lefts, panels: *const f32, first: usize, to: Target) {
+pub(crate) unsafe fn multiply<S: Simd, I: Element, O: Element>(
+    simd: S,
+    lefts: Lefts<I>,
+    panels: *const f32,
+    first: usize,
+    to: Target<O>,
+) {
     let channel = first * S::LANES;
     let wide = to.columns > channel + S::LANES;
     let mut at = 0;
@@ -73,6 +86,7 @@ pub(crate) unsafe fn multiply<S: Simd>(simd: S, lefts: Lefts, panels: *const f32
             let panel = panels.add(channel * lefts.runs * lefts.run);
             let offset = start * to.stride + channel;
             let to = Target {
+                multiplier: to.multiplier.map(|m| m.add(channel)),
                 bias: to.bias.map(|b| b.add(channel)),
                 residual: to.residual.map(|r| r.add(offset)),
                 out: to.out.add(offset),
@@ -80,18 +94,18 @@ pub(crate) unsafe fn multiply<S: Simd>(simd: S, lefts: Lefts, panels: *const f32
                 ..to
             };
             match (size, wide) {
-                (14, true) => tile::<S, 14, 2>(simd, rows, panel, to),
-                (14, false) => tile::<S, 14, 1>(simd, rows, panel, to),
-                (7, true) => tile::<S, 7, 2>(simd, rows, panel, to),
-                (7, false) => tile::<S, 7, 1>(simd, rows, panel, to),
-                (6, true) => tile::<S, 6, 2>(simd, rows, panel, to),
-                (6, false) => tile::<S, 6, 1>(simd, rows, panel, to),
-                (4, true) => tile::<S, 4, 2>(simd, rows, panel, to),
-                (4, false) => tile::<S, 4, 1>(simd, rows, panel, to),
-                (2, true) => tile::<S, 2, 2>(simd, rows, panel, to),
-                (2, false) => tile::<S, 2, 1>(simd, rows, panel, to),
-                (_, true) => tile::<S, 1, 2>(simd, rows, panel, to),
-                (_, false) => tile::<S, 1, 1>(simd, rows, panel, to),
+                (14, true) => tile::<S, I, O, 14, 2>(simd, rows, panel, to),
+                (14, false) => tile::<S, I, O, 14, 1>(simd, rows, panel, to),
+                (7, true) => tile::<S, I, O, 7, 2>(simd, rows, panel, to),
+                (7, false) => tile::<S, I, O, 7, 1>(simd, rows, panel, to),
+                (6, true) => tile::<S, I, O, 6, 2>(simd, rows, panel, to),
+                (6, false) => tile::<S, I, O, 6, 1>(simd, rows, panel, to),
+                (4, true) => tile::<S, I, O, 4, 2>(simd, rows, panel, to),
+                (4, false) => tile::<S, I, O, 4, 1>(simd, rows, panel, to),
+                (2, true) => tile::<S, I, O, 2, 2>(simd, rows, panel, to),
+                (2, false) => tile::<S, I, O, 2, 1>(simd, rows, panel, to),
+                (_, true) => tile::<S, I, O, 1, 2>(simd, rows, panel, to),
+                (_, false) => tile::<S, I, O, 1, 1>(simd, rows, panel, to),
             }
         }
     }
@@ -114,7 +128,12 @@ fn next_tile(tiles: &[usize], x: usize, width: usize) -> (usize, usize) {
 /// # Safety
 /// As [`multiply`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const N: usize>(simd: S, p: Lefts, panel: *const f32, to: Target) {
+unsafe fn tile<S: Simd, I: Element, O: Element, const M: usize, const N: usize>(
+    simd: S,
+    p: Lefts<I>,
+    panel: *const f32,
+    to: Target<O>,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         let mut sums = [[simd.splat(0.0); N]; M];
@@ -125,9 +144,10 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(simd: S, p: Lefts, panel
                 let w: [S::V; N] = std::array::from_fn(|n| simd.load(weights.add(n * S::LANES)));
                 weights = weights.add(N * S::LANES);
                 for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = simd.splat(*run.add(m * p.step + j));
+                    let word = run.add(m * p.step + j * I::IN_WORD).cast::<f32>();
+                    let x = simd.splat(word.read_unaligned());
                     for (sum, &w) in sums.iter_mut().zip(&w) {
-                        *sum = simd.fma(x, w, *sum);
+                        *sum = I::dot(simd, x, w, *sum);
                     }
                 }
             }
@@ -139,41 +159,45 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(simd: S, p: Lefts, panel
                 simd.store(done.as_mut_ptr().add((m * N + n) * S::LANES), sum);
             }
         }
-        to.write::<S, N>(simd, &done[..M * N * S::LANES]);
+        to.write::<S, I, N>(simd, &done[..M * N * S::LANES]);
     }
 }
 
-impl Target {
-    /// `out = activation(sums + bias + residual)` for rows of `N` vectors each.
+impl<O: Element> Target<O> {
+    /// The epilogue for rows of `N` vectors each, sums of products of `I`.
     ///
     /// # Safety
-    /// Bias, residual and output lie in memory that is good for the tile.
+    /// Multiplier, bias, residual and output lie in memory that is good for the tile.
     #[inline(always)]
-    unsafe fn write<S: Simd, const N: usize>(&self, simd: S, sums: &[f32]) {
-        let (low, high) = activation::range(self.activation);
+    unsafe fn write<S: Simd, I: Element, const N: usize>(&self, simd: S, sums: &[f32]) {
         // SAFETY: the caller's contract; `sums` holds whole vectors.
         unsafe {
-            let (low, high) = (simd.splat(low), simd.splat(high));
+            let [low, high, factor] = [self.low, self.high, self.factor].map(|v| simd.splat(v));
             let finish = |v: S::V, residual: Option<S::V>| {
-                let v = residual.map_or(v, |r| simd.add(v, r));
+                let v = residual.map_or(v, |r| simd.fma(r, factor, v));
                 simd.min(high, simd.max(low, v))
             };
             for n in 0..N {
                 let Some(count) = self.columns.checked_sub(n * S::LANES).filter(|&c| c > 0) else { break };
                 let bias = self.bias.map_or(simd.splat(0.0), |b| simd.load(b.add(n * S::LANES)));
+                let multiplier = self.multiplier.map(|m| simd.load(m.add(n * S::LANES)));
                 for (m, sums) in sums.chunks_exact(N * S::LANES).enumerate() {
                     let at = m * self.stride + n * S::LANES;
-                    let v = simd.add(simd.load(sums.as_ptr().add(n * S::LANES)), bias);
+                    let v = I::sum(simd, simd.load(sums.as_ptr().add(n * S::LANES)));
+                    let v = match multiplier {
+                        None => simd.add(v, bias),
+                        Some(multiplier) => simd.fma(v, multiplier, bias),
+                    };
                     if count >= S::LANES {
-                        let v = finish(v, self.residual.map(|r| simd.load(r.add(at))));
-                        simd.store(self.out.add(at), v);
+                        let v = finish(v, self.residual.map(|r| O::load(simd, r.add(at))));
+                        O::store(simd, self.out.add(at), v);
                     } else {
-                        let mut some = [0.0f32; MOST_LANES];
+                        let mut some = [O::default(); MOST_LANES];
                         if let Some(residual) = self.residual {
                             std::ptr::copy_nonoverlapping(residual.add(at), some.as_mut_ptr(), count);
                         }
-                        let v = finish(v, Some(simd.load(some.as_ptr())));
-                        simd.store(some.as_mut_ptr(), v);
+                        let v = finish(v, Some(O::load(simd, some.as_ptr())));
+                        O::store(simd, some.as_mut_ptr(), v);
                         std::ptr::copy_nonoverlapping(some.as_ptr(), self.out.add(at), count);
                     }
                 }

@@ -58,15 +58,15 @@ pub fn conv_weight_gradient(
     pool.chunks_mut(&mut sums, len, |g, sums| {
         let of = g * group..n.min((g + 1) * group);
         let count = of.len();
-        let copy = padded::scratch(conv);
+        let copy = padded::scratch::<f32>(conv);
         let mut copies = spare.take(copy * count);
         let images = &images[of.start * one..of.end * one];
         let (rows, next_image) = if copy == 0 {
-            (padded::padded(conv, images, &mut copies), one)
+            (padded::padded(conv, images, 0.0, &mut copies), one)
         } else {
             let mut stride = 0;
             for (image, copy) in images.chunks_exact(one).zip(copies.chunks_exact_mut(copy)) {
-                stride = padded::padded(conv, image, copy).stride;
+                stride = padded::padded(conv, image, 0.0, copy).stride;
             }
             (Rows { data: &copies, stride }, copy)
         };

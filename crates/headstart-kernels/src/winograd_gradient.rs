@@ -6,10 +6,14 @@
 #![allow(unsafe_code)]
 
 use crate::outer::{Outer, Strip};
-use crate::packed_winograd::{IN, OUT, POINTS, input_side, transposed};
+use crate::packed_winograd::{input_side, transposed};
 use crate::simd::{self, Kernel, Simd};
 use crate::{Conv, Isa, Pool, Spare};
 
+/// Pixels of an input tile's side, and of an output tile's; products of a tile.
+const IN: usize = 6;
+const OUT: usize = 4;
+const POINTS: usize = IN * IN;
 /// Tiles of a unit of work, about: some rows of tiles of one image.
 const UNIT: usize = 56;
 /// Values of transformed tiles that are kept at once, about.

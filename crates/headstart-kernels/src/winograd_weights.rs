@@ -5,19 +5,22 @@
 #![allow(unsafe_code)]
 
 use crate::aligned::Aligned;
-use crate::packed_winograd::{IN, POINTS, transposed};
+use crate::packed_winograd::transposed;
 use crate::simd::{self, Kernel, Simd};
 use crate::spare::{Buffer, Spare};
-use crate::{Conv, Isa, PackedWinograd, Pool};
+use crate::{Conv, Isa, Winograd4, Pool};
 
+/// Pixels of an input tile's side, and products of a tile.
+const IN: usize = 6;
+const POINTS: usize = IN * IN;
 /// Weights of a kernel.
 const TAPS: usize = 9;
 
-impl PackedWinograd {
+impl Winograd4 {
     /// The convolution `conv` by `weights` `[out, in, 3, 3]`, each output channel times its `scale` and plus its `bias`.
     ///
     /// # Panics
-    /// As [`PackedWinograd::new`].
+    /// As [`Winograd4::new`].
     pub fn of_step(
         isa: Isa,
         pool: &Pool,
@@ -31,13 +34,13 @@ impl PackedWinograd {
         padded.fill(0.0);
         bias.into_iter().for_each(|bias| padded.copy_from_slice(bias));
         let panels = panels(isa, pool, spare, &conv, weights, scale, false);
-        PackedWinograd::with_panels(isa, conv, panels, padded)
+        Winograd4::with_panels(isa, conv, panels, padded)
     }
 
     /// The gradient of the input of `conv`, as a convolution of the gradient of its output.
     ///
     /// # Panics
-    /// As [`PackedWinograd::new`], and where the padding is more than 2.
+    /// As [`Winograd4::new`], and where the padding is more than 2.
     pub fn of_input_gradient(
         isa: Isa,
         pool: &Pool,
@@ -49,7 +52,7 @@ impl PackedWinograd {
         let mut bias = spare.take(conv.input[2]).0;
         bias.fill(0.0);
         let panels = panels(isa, pool, spare, &conv, weights, scale, true);
-        PackedWinograd::with_panels(isa, Self::turned(&conv), panels, bias)
+        Winograd4::with_panels(isa, Self::turned(&conv), panels, bias)
     }
 
     /// The convolution by which the input of `conv` gets its gradient.
@@ -201,7 +204,7 @@ mod tests {
                 }
                 let image = draw(&mut rng, conv.input.iter().product());
                 let gradient = draw(&mut rng, conv.output.iter().product());
-                let check = |packed: PackedWinograd, from: &[f32], expected: Vec<f32>| {
+                let check = |packed: Winograd4, from: &[f32], expected: Vec<f32>| {
                     let (mut scratch, mut out) = (vec![f32::NAN; packed.scratch(1)], vec![f32::NAN; expected.len()]);
                     packed.run(&pool, from, None, None, &mut scratch, &mut out);
                     let square = |v: f32| f64::from(v) * f64::from(v);
@@ -211,12 +214,12 @@ mod tests {
                     packed.recycle(&spare);
                 };
                 let packed =
-                    PackedWinograd::of_step(isa, &pool, &spare, conv, &weights, Some(&scale), Some(&bias));
+                    Winograd4::of_step(isa, &pool, &spare, conv, &weights, Some(&scale), Some(&bias));
                 let mut expected = reference::conv2d(&conv, &image, &plain);
                 crate::epilogue(&mut expected, &bias, None, None);
                 check(packed, &image, expected);
                 let packed =
-                    PackedWinograd::of_input_gradient(isa, &pool, &spare, conv, &weights, Some(&scale));
+                    Winograd4::of_input_gradient(isa, &pool, &spare, conv, &weights, Some(&scale));
                 check(packed, &gradient, reference::conv2d_input_gradient(&conv, &plain, &gradient));
             }
         }

@@ -8,7 +8,7 @@ use crate::op::image;
 use crate::{GraphError, ParamSpec};
 use headstart_kernels::{
     self as kernels, Buffer, PackedConv, PackedDepthwise, PackedDepthwiseInputGradient, PackedInputGradient,
-    PackedWinograd, Pool,
+    Winograd4, Pool,
 };
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -157,8 +157,8 @@ impl Conv2d {
     ) -> Buffer {
         let Engine { isa, pool, spare } = *engine;
         let (channels, activation) = (self.out_channels, then.activation);
-        if !self.is_depthwise() && PackedWinograd::suits(isa, sizes) {
-            let packed = PackedWinograd::of_step(isa, pool, spare, *sizes, weight, then.scale, then.bias);
+        if !self.is_depthwise() && Winograd4::suits(isa, sizes) {
+            let packed = Winograd4::of_step(isa, pool, spare, *sizes, weight, then.scale, then.bias);
             return winograd(engine, packed, x, then.residual, activation);
         }
         let mut weight = self.pack(weight);
@@ -169,7 +169,7 @@ impl Conv2d {
         let bias = then.bias.map_or_else(|| vec![0.0; channels], <[f32]>::to_vec);
         let single = Pool::single();
         if self.is_depthwise() {
-            let packed = PackedDepthwise::new(isa, *sizes, weight, bias);
+            let packed = PackedDepthwise::new(isa, *sizes, &weight, &bias);
             engine.each_image(sizes, packed.scratch(), x, then.residual, |x, residual, scratch, out| {
                 packed.run(&single, x, residual, activation, scratch, out);
             })
@@ -200,8 +200,8 @@ impl Conv2d {
                 packed.run(g, residual, scratch, out);
             });
         }
-        if PackedWinograd::suits(isa, &turned) && sizes.pad.iter().all(|&p| p <= 2) {
-            let packed = PackedWinograd::of_input_gradient(isa, pool, spare, *sizes, weight, scale);
+        if Winograd4::suits(isa, &turned) && sizes.pad.iter().all(|&p| p <= 2) {
+            let packed = Winograd4::of_input_gradient(isa, pool, spare, *sizes, weight, scale);
             return winograd(engine, packed, gradient, residual, None);
         }
         let packed = PackedInputGradient::new(isa, *sizes, weight, scale);
@@ -222,7 +222,7 @@ impl Conv2d {
         let Engine { isa, pool, spare } = *engine;
         if self.is_depthwise() {
             kernels::depthwise_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
-        } else if PackedWinograd::suits(isa, sizes) {
+        } else if Winograd4::suits(isa, sizes) {
             kernels::winograd_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
         } else {
             kernels::conv_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
@@ -236,7 +236,7 @@ const GROUP: usize = 8;
 /// All images by Winograd's algorithm; the weights' memory goes back.
 fn winograd(
     engine: &Engine,
-    packed: PackedWinograd,
+    packed: Winograd4,
     x: &[f32],
     residual: Option<&[f32]>,
     activation: Option<kernels::Activation>,
@@ -244,7 +244,7 @@ fn winograd(
     let conv = *packed.conv();
     let (one, len) = (conv.input.iter().product::<usize>(), conv.output.iter().product::<usize>());
     let n = x.len() / one;
-    let group = match PackedWinograd::wants_company(&conv) {
+    let group = match Winograd4::wants_company(&conv) {
         true => n.div_ceil(engine.pool.threads()).clamp(1, GROUP),
         false => 1,
     };

@@ -5,7 +5,7 @@ use super::Engine;
 use crate::GraphError;
 use crate::op::image;
 use crate::ops::{Conv2d, Padding};
-use headstart_kernels::{self as kernels, Buffer, MaxPool};
+use headstart_kernels::{self as kernels, Buffer, MaxPool, Scale};
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +87,7 @@ fn whole(input: &Shape) -> Conv2d {
 /// `[n, h, w, c]` to `[n, c]`; `input` is the shape of one.
 pub(crate) fn global_avg_pool(engine: &Engine, input: &Shape, x: &[f32]) -> Buffer {
     let sizes = whole(input).sizes(input, &Shape::from([1, 1, input.dims()[2]]));
-    engine.each_image(&sizes, 0, x, None, |x, _, _, out| kernels::global_avg_pool(x, out))
+    engine.each_image(&sizes, 0, x, None, |x, _, _, out| kernels::global_avg_pool(x, Scale::ONE, out))
 }
 
 /// The gradient of the mean: spread evenly over the pixels of `input`, `[h, w, c]`.

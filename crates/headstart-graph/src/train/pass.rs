@@ -395,14 +395,8 @@ impl Parts<'_> {
         if !trains && !of_norm {
             return;
         }
-        let mut own = Tensor::default();
-        let to = match trains {
-            true => flow.slot(node, "weight", weight.shape()),
-            false => {
-                own = Tensor::zeros(weight.shape().clone());
-                own.data_mut()
-            }
-        };
+        let mut own = if trains { Tensor::default() } else { Tensor::zeros(weight.shape().clone()) };
+        let to = if trains { flow.slot(node, "weight", weight.shape()) } else { own.data_mut() };
         conv.weight_gradient(engine, sizes, x, gradient, to);
         let Some(normed) = folded else { return };
         let row = weight.row_len();

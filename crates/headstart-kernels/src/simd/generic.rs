@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::Simd;
+use crate::element::Element;
+use half::bf16;
 
 #[derive(Clone, Copy)]
 pub(super) struct Generic;
@@ -45,5 +47,48 @@ impl Simd for Generic {
     #[inline(always)]
     unsafe fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, f32::min)
+    }
+    #[inline(always)]
+    unsafe fn from_s32(self, v: [f32; 4]) -> [f32; 4] {
+        v.map(|v| v.to_bits().cast_signed() as f32)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> [f32; 4] {
+        // SAFETY: the trait's contract: four values at `from`.
+        unsafe { from.cast::<[u16; 4]>().read_unaligned().map(|v| f32::from(bf16::from_bits(v))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: [f32; 4]) {
+        // SAFETY: the trait's contract: room for four values at `to`.
+        unsafe { to.cast::<[u16; 4]>().write_unaligned(v.map(|v| bf16::from_f32(v).to_bits())) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> [f32; 4] {
+        // SAFETY: the trait's contract: four values at `from`.
+        unsafe { from.cast::<[u8; 4]>().read_unaligned().map(f32::from) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, to: *mut u8, v: [f32; 4]) {
+        // SAFETY: the trait's contract: room for four values at `to`.
+        unsafe { to.cast::<[u8; 4]>().write_unaligned(v.map(u8::from_f32)) }
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(self, x: [f32; 4], w: [f32; 4], sum: [f32; 4]) -> [f32; 4] {
+        let low = |v: f32| f32::from_bits(v.to_bits() << 16);
+        let high = |v: f32| f32::from_bits(v.to_bits() & !0xffff);
+        let sum = zip(zip(x, w, |x, w| low(x) * low(w)), sum, |xw, sum| xw + sum);
+        zip(zip(x, w, |x, w| high(x) * high(w)), sum, |xw, sum| xw + sum)
+    }
+    #[inline(always)]
+    unsafe fn dot_u8_s8(self, x: [f32; 4], w: [f32; 4], sum: [f32; 4]) -> [f32; 4] {
+        let dot = |x: f32, w: f32| {
+            let pairs = x.to_bits().to_le_bytes().into_iter().zip(w.to_bits().to_le_bytes());
+            pairs.map(|(x, w)| i32::from(x) * i32::from(w.cast_signed())).sum::<i32>()
+        };
+        let dots: [i32; 4] = std::array::from_fn(|i| dot(x[i], w[i]));
+        std::array::from_fn(|i| {
+            let sum = sum[i].to_bits().cast_signed().wrapping_add(dots[i]);
+            f32::from_bits(sum.cast_unsigned())
+        })
     }
 }
