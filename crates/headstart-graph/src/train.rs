@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_op_agrees_with_finite_differences() {
+    fn every_op_agrees_with_finite_differences_by_either_statistics() {
         let mut rng = Rng::new(8);
         for (op, input) in ops() {
             let (graph, params) = around(&op, &input);
@@ -216,33 +216,84 @@ mod tests {
             let freeze = freeze.unfreeze(&graph, "op").unwrap();
             let x = Tensor::from_fn(batch_shape(5, graph.input()), |_| rng.range(-3.0, 8.0) as f32);
             let weights = Tensor::from_fn(batch_shape(5, graph.output()), |_| rng.range(-1.0, 1.0) as f32);
-            let loss = |params: &Params| -> f64 {
-                let out = forward(&graph, params, x.clone(), &Pool::new(1)).unwrap();
-                let terms = out.output().data().iter().zip(weights.data());
-                terms.map(|(&o, &w)| f64::from(o) * f64::from(w)).sum()
-            };
-            let activations = forward(&graph, &params, x.clone(), &Pool::new(1)).unwrap();
-            let found =
-                backward(&graph, &params, &activations, weights.clone(), &freeze, &Pool::new(1)).unwrap();
-            assert_eq!(found.len(), freeze.trainable().count(), "{op}");
-            for (name, gradient) in &found {
-                for i in 0..gradient.len().min(12) {
-                    let moved = |by: f32| {
-                        let mut params = params.clone();
-                        params.get_mut(name).unwrap().data_mut()[i] += by;
-                        loss(&params)
-                    };
-                    let step = 2e-3;
-                    let expected = (moved(step) - moved(-step)) / f64::from(2.0 * step);
-                    let found = f64::from(gradient.data()[i]);
-                    // The kinks of ReLU and of the maximum leave an error in the difference, never a large one.
-                    let scale = gradient.data().iter().fold(1.0f64, |m, &g| m.max(f64::from(g.abs())));
-                    assert!((found - expected).abs() < 0.02 * scale, "{op} {name}[{i}]: {found} {expected}");
+            for stats in [BnStats::Running, BnStats::Batch { momentum: 0.1 }] {
+                let trainer = || Trainer::new(graph.clone(), freeze.clone(), stats);
+                let loss = |params: &Params| -> f64 {
+                    let mut trainer = trainer();
+                    let out = trainer.forward(params, &x, &Pool::new(1)).unwrap();
+                    let terms = out.data().iter().zip(weights.data());
+                    terms.map(|(&o, &w)| f64::from(o) * f64::from(w)).sum()
+                };
+                let step = |pool: &Pool| {
+                    let mut trainer = trainer();
+                    trainer.forward(&params, &x, pool).unwrap();
+                    let first = trainer.backward(&params, &weights, pool).unwrap().clone();
+                    // The second time in memory that holds the first.
+                    trainer.forward(&params, &x, pool).unwrap();
+                    assert_eq!(first, *trainer.backward(&params, &weights, pool).unwrap(), "{op}");
+                    first
+                };
+                let found = step(&Pool::new(1));
+                assert_eq!(found.len(), freeze.trainable().count(), "{op}");
+                for (name, gradient) in &found {
+                    for i in 0..gradient.len().min(12) {
+                        let moved = |by: f32| {
+                            let mut params = params.clone();
+                            params.get_mut(name).unwrap().data_mut()[i] += by;
+                            loss(&params)
+                        };
+                        let step = 2e-3;
+                        let expected = (moved(step) - moved(-step)) / f64::from(2.0 * step);
+                        let found = f64::from(gradient.data()[i]);
+                        // The kinks of ReLU and of the maximum leave an error in the difference, never a large one.
+                        let scale = gradient.data().iter().fold(1.0f64, |m, &g| m.max(f64::from(g.abs())));
+                        let what = format!("{op} {stats:?} {name}[{i}]: {found} {expected}");
+                        assert!((found - expected).abs() < 0.02 * scale, "{what}");
+                    }
                 }
+                assert_eq!(found, step(&Pool::new(2)), "{op}: the same bytes with two threads");
             }
-            let two = backward(&graph, &params, &activations, weights, &freeze, &Pool::new(2)).unwrap();
-            assert_eq!(found, two, "{op}: the same bytes with two threads");
         }
+    }
+
+    #[test]
+    fn statistics_move_toward_the_batch_as_pytorchs_do() {
+        let mut b = GraphBuilder::new([1, 2, 1]);
+        let norm = b.batch_norm("bn", b.input(), 1e-5).unwrap();
+        b.activation("relu", norm, Activation::Relu).unwrap();
+        let graph = b.finish();
+        let mut params: Params = [("weight", 1.0), ("bias", 0.0), ("running_mean", 1.0), ("running_var", 2.0)]
+            .map(|(part, v)| (format!("bn.{part}"), Tensor::full([1], v)))
+            .into_iter()
+            .collect();
+        let freeze = Freeze::everything().unfreeze(&graph, "bn").unwrap();
+        let x = Tensor::new([2, 1, 2, 1], vec![1.0, 2.0, 3.0, 6.0]).unwrap();
+        let before = params.clone();
+        let mut still = Trainer::new(graph.clone(), freeze.clone(), BnStats::Running);
+        still.forward(&params, &x, &Pool::single()).unwrap();
+        still.update_statistics(&mut params).unwrap();
+        assert_eq!(params, before);
+        let mut trainer = Trainer::new(graph, freeze, BnStats::Batch { momentum: 0.1 });
+        trainer.forward(&params, &x, &Pool::single()).unwrap();
+        assert_eq!(params, before, "a forward alone moves nothing");
+        trainer.update_statistics(&mut params).unwrap();
+        // Mean 3, unbiased variance 14 / 3.
+        let found = ["bn.running_mean", "bn.running_var"].map(|name| params.get(name).unwrap().data()[0]);
+        assert!((found[0] - 1.2).abs() < 1e-6 && (found[1] - 2.266_666_7).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn one_value_has_no_statistics() {
+        let mut b = GraphBuilder::new([1, 1, 3]);
+        let input = b.input();
+        b.batch_norm("bn", input, 1e-5).unwrap();
+        let graph = b.finish();
+        let params = graph.params().into_iter().map(|p| (p.name, Tensor::full(p.shape, 1.0))).collect();
+        let freeze = Freeze::everything().unfreeze(&graph, "bn").unwrap();
+        let mut trainer = Trainer::new(graph, freeze, BnStats::Batch { momentum: 0.1 });
+        let error = trainer.forward(&params, &Tensor::zeros([1, 1, 1, 3]), &Pool::single()).unwrap_err();
+        assert_eq!(error, GraphError::LoneValue { node: "bn".into() });
+        assert!(trainer.forward(&params, &Tensor::zeros([2, 1, 1, 3]), &Pool::single()).is_ok());
     }
 
     #[test]
