@@ -5,7 +5,7 @@ use crate::GraphError;
 use crate::op::image;
 use crate::ops::{Conv2d, Padding};
 use headstart_kernels as kernels;
-use headstart_kernels::Pool;
+use headstart_kernels::{Isa, Pool};
 use headstart_tensor::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ impl MaxPool2d {
 
     pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, sizes: &kernels::MaxPool) -> Tensor {
         each_image(pool, x.dims()[0], &Shape::from(sizes.output), |i, out| {
-            kernels::max_pool(sizes, x.row(i), out)
+            kernels::max_pool(Isa::current(), sizes, x.row(i), out)
         })
     }
 
