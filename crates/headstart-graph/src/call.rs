@@ -4,8 +4,8 @@ use crate::compile::{Kernel, Source, Step};
 use crate::format::Format;
 use crate::kernels::{Average, Convert, CopyRows, Data, MaxPooling, Run, ScaleRows};
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, Pool, Scales, Winograd2,
-    Winograd4, bf16,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedPooled, Pool, Scales,
+    Winograd2, Winograd4, bf16,
 };
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -100,13 +100,22 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
                 return (Box::new(kernel), "winograd 2x2 bf16".to_owned(), macs);
             }
             let name = format!("direct {} {inputs}", size(&conv));
-            (dense(isa, conv, &weights, &bias, (reads, writes), &scales), name, macs)
+            (dense(isa, conv, None, &weights, &bias, (reads, writes), &scales), name, macs)
+        }
+        Kernel::Pooled { conv, weights, pool, .. } => {
+            let name = format!("direct {} + max pool {} {inputs}", size(&conv), size(&pool));
+            let macs = macs(&conv, conv.patch());
+            (dense(isa, conv, Some(pool), &weights, &bias, (reads, writes), &scales), name, macs)
         }
         Kernel::Linear { weights } => {
             let rows = (step.shape.len() / bias.len().max(1)).max(1);
             let conv = Conv::linear(rows, weights.len() / bias.len().max(1), bias.len());
             let macs = macs(&conv, conv.patch());
-            (dense(isa, conv, &weights, &bias, (reads, writes), &scales), format!("linear {inputs}"), macs)
+            (
+                dense(isa, conv, None, &weights, &bias, (reads, writes), &scales),
+                format!("linear {inputs}"),
+                macs,
+            )
         }
         Kernel::Depthwise { conv, weights } => {
             let kernel: Box<dyn Run> = match reads {
@@ -146,9 +155,9 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
         }
         Kernel::MaxPool { pool } => {
             let kernel: Box<dyn Run> = match reads {
-                Format::F32 => Box::new(MaxPooling::<f32> { pool, of: PhantomData }),
-                Format::Bf16 => Box::new(MaxPooling::<bf16> { pool, of: PhantomData }),
-                Format::Bytes(_) => Box::new(MaxPooling::<u8> { pool, of: PhantomData }),
+                Format::F32 => Box::new(MaxPooling::<f32> { isa, pool, of: PhantomData }),
+                Format::Bf16 => Box::new(MaxPooling::<bf16> { isa, pool, of: PhantomData }),
+                Format::Bytes(_) => Box::new(MaxPooling::<u8> { isa, pool, of: PhantomData }),
             };
             (kernel, format!("max pool {} {inputs}", size(&pool)), 0)
         }
@@ -180,34 +189,36 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
     }
 }
 
+/// A convolution, or one and the max pooling behind it.
 fn dense(
     isa: Isa,
     conv: Conv,
+    pool: Option<Conv>,
     weights: &[f32],
     bias: &[f32],
-    formats: (Format, Format),
+    (reads, writes): (Format, Format),
     scales: &Scales,
 ) -> Box<dyn Run> {
-    match formats {
-        (Format::F32, _) => Box::new(PackedConv::<f32>::stored(isa, conv, weights, bias, scales)),
-        (Format::Bf16, Format::F32) => {
-            Box::new(PackedConv::<bf16, f32>::stored(isa, conv, weights, bias, scales))
+    struct Of<'a>(Isa, Conv, Option<Conv>, &'a [f32], &'a [f32], &'a Scales);
+    impl Of<'_> {
+        fn elements<I: Element, O: Element>(self) -> Box<dyn Run> {
+            let Of(isa, conv, pool, weights, bias, scales) = self;
+            let packed = PackedConv::<I, O>::stored(isa, conv, weights, bias, scales);
+            match pool {
+                None => Box::new(packed),
+                Some(pool) => Box::new(PackedPooled::new(packed, pool)),
+            }
         }
-        (Format::Bf16, Format::Bf16) => {
-            Box::new(PackedConv::<bf16>::stored(isa, conv, weights, bias, scales))
-        }
-        (Format::Bf16, Format::Bytes(_)) => {
-            Box::new(PackedConv::<bf16, u8>::stored(isa, conv, weights, bias, scales))
-        }
-        (Format::Bytes(_), Format::F32) => {
-            Box::new(PackedConv::<u8, f32>::stored(isa, conv, weights, bias, scales))
-        }
-        (Format::Bytes(_), Format::Bf16) => {
-            Box::new(PackedConv::<u8, bf16>::stored(isa, conv, weights, bias, scales))
-        }
-        (Format::Bytes(_), Format::Bytes(_)) => {
-            Box::new(PackedConv::<u8>::stored(isa, conv, weights, bias, scales))
-        }
+    }
+    let of = Of(isa, conv, pool, weights, bias, scales);
+    match (reads, writes) {
+        (Format::F32, _) => of.elements::<f32, f32>(),
+        (Format::Bf16, Format::F32) => of.elements::<bf16, f32>(),
+        (Format::Bf16, Format::Bf16) => of.elements::<bf16, bf16>(),
+        (Format::Bf16, Format::Bytes(_)) => of.elements::<bf16, u8>(),
+        (Format::Bytes(_), Format::F32) => of.elements::<u8, f32>(),
+        (Format::Bytes(_), Format::Bf16) => of.elements::<u8, bf16>(),
+        (Format::Bytes(_), Format::Bytes(_)) => of.elements::<u8, u8>(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ops::linear::transposed;
 use crate::ops::norm::NormParams;
 use crate::rows::Rows;
 use crate::{Graph, GraphError, Node, NodeId, Op, Params};
-use headstart_kernels::{Activation, Conv, PackedExpand, Scales};
+use headstart_kernels::{Activation, Conv, PackedExpand, PackedPooled, Scales};
 use headstart_tensor::Shape;
 
 /// Where a step reads: the trunk's input, or the output of an earlier step.
@@ -41,6 +41,14 @@ pub(crate) enum Kernel {
         between: Format,
         conv: Conv,
         weights: Vec<f32>,
+    },
+    /// A convolution, and the max pooling that alone reads its activation.
+    Pooled {
+        conv: Conv,
+        weights: Vec<f32>,
+        /// The node in between.
+        node: String,
+        pool: Conv,
     },
     /// `x weights`, the weights `[in, out]`.
     Linear {
@@ -234,6 +242,9 @@ impl Compiler {
             }
             Op::MaxPool2d(op) => {
                 let pool = op.sizes(shape_in, &node.shape);
+                if self.fuse && self.pools(x) {
+                    return Ok(self.join_pool(pool, &node.shape));
+                }
                 self.push(Kernel::MaxPool { pool }, x, Vec::new(), &node.shape);
             }
             Op::GlobalAvgPool => {
@@ -264,8 +275,10 @@ impl Compiler {
     fn open_step(&mut self, node: NodeId) -> Option<(usize, &mut Step)> {
         let Source::Step(i) = self.place[node.index()] else { return None };
         let step = &mut self.steps[i];
-        (self.uses[node.index()] == 1 && !step.bias.is_empty() && step.activation.is_none())
-            .then_some((i, step))
+        let open = !step.bias.is_empty()
+            && step.activation.is_none()
+            && !matches!(step.kernel, Kernel::Pooled { .. });
+        (self.uses[node.index()] == 1 && open).then_some((i, step))
     }
 
     /// Whether the newest step is a pointwise convolution that only this depthwise one reads, better done with it.
@@ -292,6 +305,26 @@ impl Compiler {
             let (bias, between) = (before, Format::F32);
             step.kernel =
                 Kernel::Expand { point, point_weights, bias, activation, node, between, conv, weights };
+        }
+        Source::Step(self.steps.len() - 1)
+    }
+
+    /// Whether the newest step is a convolution that only a max pooling reads, better done with it.
+    fn pools(&self, x: NodeId) -> bool {
+        let newest = self.steps.len().wrapping_sub(1);
+        self.place[x.index()] == Source::Step(newest)
+            && self.uses[x.index()] == 1
+            && matches!(&self.steps[newest], Step { kernel: Kernel::Dense { conv, .. }, residual: None, .. } if PackedPooled::suits(conv))
+    }
+
+    /// Turns the newest step, a convolution, into one with the max pooling behind it.
+    fn join_pool(&mut self, pool: Conv, shape: &Shape) -> Source {
+        let step = self.last();
+        shape.clone_into(&mut step.shape);
+        let node = step.nodes.last().cloned().unwrap_or_default();
+        let kernel = std::mem::replace(&mut step.kernel, Kernel::Copy);
+        if let Kernel::Dense { conv, weights } = kernel {
+            step.kernel = Kernel::Pooled { conv, weights, node, pool };
         }
         Source::Step(self.steps.len() - 1)
     }

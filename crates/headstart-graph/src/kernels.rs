@@ -3,8 +3,8 @@
 
 use crate::rows::Rows;
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedWinograd, Pool, Scale,
-    Scales, convert, epilogue, global_avg_pool, max_pool,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedPooled, PackedWinograd,
+    Pool, Scale, Scales, convert, epilogue, global_avg_pool, max_pool,
 };
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -63,6 +63,24 @@ impl<I: Element, O: Element> Run for PackedConv<I, O> {
     fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
         data.each(sizes(self.conv()), |x, residual, scratch, out| {
             self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        });
+    }
+}
+
+impl<I: Element, O: Element> Run for PackedPooled<I, O> {
+    fn bytes(&self) -> usize {
+        PackedPooled::bytes(self)
+    }
+    fn scratch(&self, _: usize) -> usize {
+        let (scratch, band) = PackedPooled::scratch(self);
+        scratch.div_ceil(I::IN_WORD) + band.div_ceil(O::IN_WORD)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        let words = PackedPooled::scratch(self).0.div_ceil(I::IN_WORD);
+        data.each(self.sizes(), |x, _, scratch, out| {
+            let (scratch, band) = scratch.split_at_mut(words);
+            let room = (bytemuck::cast_slice_mut(scratch), bytemuck::cast_slice_mut(band));
+            self.run(pool, x, activation, room, out);
         });
     }
 }
@@ -175,13 +193,14 @@ impl Run for Rows {
 /// Max pooling of stored elements.
 #[derive(Debug)]
 pub(crate) struct MaxPooling<E> {
+    pub(crate) isa: Isa,
     pub(crate) pool: Conv,
     pub(crate) of: PhantomData<E>,
 }
 
 impl<E: Element> Run for MaxPooling<E> {
     fn run(&self, _: &Pool, _: Option<Activation>, data: Data) {
-        data.each(sizes(&self.pool), |x: &[E], _, _, out| max_pool(&self.pool, x, out));
+        data.each(sizes(&self.pool), |x: &[E], _, _, out| max_pool(self.isa, &self.pool, x, out));
     }
 }
 

@@ -37,7 +37,11 @@ pub(crate) fn lower(
     for step in &steps {
         let reads_stored = matches!(
             step.kernel,
-            Kernel::Dense { .. } | Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. }
+            Kernel::Dense { .. }
+                | Kernel::Pooled { .. }
+                | Kernel::Depthwise { .. }
+                | Kernel::Expand { .. }
+                | Kernel::MaxPool { .. }
         );
         for source in [Some(step.input), step.residual].into_iter().flatten().filter(|_| reads_stored) {
             if let Source::Step(s) = source {
@@ -68,7 +72,7 @@ impl Lowering<'_> {
     fn add(&mut self, mut step: Step, multiplied: bool) -> Result<(), GraphError> {
         let input = self.now(step.input);
         let (reads, writes) = match &mut step.kernel {
-            Kernel::Dense { conv, .. } => {
+            Kernel::Dense { conv, .. } | Kernel::Pooled { conv, .. } => {
                 let higher = input == Source::Input || conv.patch() > EXACT;
                 let reads = match self.precision {
                     Precision::Int8 if higher => Precision::Bf16,
@@ -99,6 +103,8 @@ impl Lowering<'_> {
         let name = step.nodes.last().map_or("", String::as_str);
         step.writes = match &step.kernel {
             Kernel::MaxPool { .. } => step.reads,
+            // Pooling keeps the scale of what it reads.
+            Kernel::Pooled { node, .. } => self.format_of(node, writes)?,
             _ => self.format_of(name, writes)?,
         };
         if let Kernel::Expand { node, between, .. } = &mut step.kernel {

@@ -135,7 +135,10 @@ impl Trunk {
             steps.iter().position(|step| Call::wants_company(step, isa)).unwrap_or(steps.len());
         let plan = Plan::of(&steps, result, grouped_from);
         let multiplies = |step: &&Step| {
-            matches!(step.kernel, Kernel::Dense { .. } | Kernel::Expand { .. } | Kernel::Linear { .. })
+            matches!(
+                step.kernel,
+                Kernel::Dense { .. } | Kernel::Pooled { .. } | Kernel::Expand { .. } | Kernel::Linear { .. }
+            )
         };
         let mut products: Vec<Precision> =
             steps.iter().filter(multiplies).map(|step| step.reads.precision()).collect();
@@ -418,6 +421,42 @@ mod tests {
                 let apart = relative_l2(found.data(), expected.data());
                 assert!(apart <= most, "{} in {precision}: {apart}", graph.nodes()[i].name);
                 assert_eq!(found, trunk.run(&Pool::new(5), &x).unwrap(), "the same bytes with five threads");
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_convolution_is_pooled_band_by_band_and_nothing_behind_the_pooling_moves_before_it() {
+        let mut b = GraphBuilder::new([99, 97, 3]);
+        let x = b.conv("conv", b.input(), 66, (5, 2), Padding::Same).unwrap();
+        let x = b.batch_norm("bn", x, 1e-5).unwrap();
+        let x = b.max_pool("max", x, 3, 2, 1).unwrap();
+        let y = b.batch_norm("bn2", x, 1e-5).unwrap();
+        let y = b.add("add", Op::Add, &[y, x]).unwrap();
+        let y = b.activation("relu", y, Activation::Relu).unwrap();
+        b.conv("last", y, 4, (1, 1), Padding::Same).unwrap();
+        let graph = b.finish();
+        let params = seeded_params(&graph);
+        let (x, pool) = (input(2, 99, 97, 3, 1), Pool::new(2));
+        let calibration = Trunk::calibrate(&graph, &params, &pool, &x).unwrap();
+        for (precision, most) in [(Precision::F32, 1e-6), (Precision::Bf16, 1e-2), (Precision::Int8, 0.1)] {
+            for (name, first) in [
+                ("max", "direct 5x5/2 + max pool 3x3/2"),
+                ("last", "direct 5x5/2 + max pool 3x3/2"),
+                ("bn", "direct 5x5/2"),
+            ] {
+                let node = graph.nodes().iter().position(|n| n.name == name).unwrap();
+                let prefix = graph.prefix(crate::NodeId(node)).unwrap();
+                let expected = plain(&prefix, &params, &x);
+                let trunk = Trunk::compile_in(precision, &prefix, &params, &calibration).unwrap();
+                assert!(
+                    trunk.layers().iter().any(|l| l.kernel.starts_with(&format!("{first} "))),
+                    "{name} in {precision}"
+                );
+                let found = trunk.run(&pool, &x).unwrap();
+                let apart = relative_l2(found.data(), expected.data());
+                assert!(apart <= most, "{name} in {precision}: {apart}");
+                assert_eq!(found, trunk.run(&Pool::single(), &x).unwrap(), "the same bytes with one thread");
             }
         }
     }

@@ -51,12 +51,23 @@ impl Conv {
         (iy < self.input[0] && ix < self.input[1]).then(|| (iy * self.input[1] + ix) * self.input[2])
     }
 
+    /// The kernel rows of output row `y` that lie inside the image.
+    #[inline]
+    pub(crate) fn rows(&self, y: usize) -> std::ops::Range<usize> {
+        self.inside(0, y)
+    }
+
     /// The kernel columns of output column `x` that lie inside the image.
     #[inline]
     pub(crate) fn columns(&self, x: usize) -> std::ops::Range<usize> {
-        let left = x * self.stride[1];
-        let first = self.pad[1].saturating_sub(left).min(self.kernel[1]);
-        let last = (self.input[1] + self.pad[1]).saturating_sub(left).min(self.kernel[1]);
+        self.inside(1, x)
+    }
+
+    #[inline]
+    fn inside(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
+        let from = at * self.stride[axis];
+        let first = self.pad[axis].saturating_sub(from).min(self.kernel[axis]);
+        let last = (self.input[axis] + self.pad[axis]).saturating_sub(from).min(self.kernel[axis]);
         first..last.max(first)
     }
 }

@@ -58,6 +58,12 @@ pub trait Element: Pod + Default + Send + Sync + std::fmt::Debug + sealed::Seale
     fn to_f32(self) -> f32;
     /// The nearest stored value, ties to even.
     fn from_f32(value: f32) -> Self;
+    /// `other` where it is larger or no number, else itself.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn or_larger(self, other: Self) -> Self {
+        if other.to_f32() > self.to_f32() || other.to_f32().is_nan() { other } else { self }
+    }
     /// A word of weights; what is missing is 0.
     #[doc(hidden)]
     fn word(weights: &[f32]) -> u32;
@@ -169,6 +175,10 @@ impl Element for u8 {
         value.round_ties_even() as u8
     }
     /// Weights are whole numbers between -128 and 127.
+    #[inline(always)]
+    fn or_larger(self, other: u8) -> u8 {
+        self.max(other)
+    }
     fn word(weights: &[f32]) -> u32 {
         weights.iter().take(4).rev().fold(0, |word, &w| word << 8 | u32::from((w as i8).cast_unsigned()))
     }

@@ -71,6 +71,8 @@ impl Isa {
             (Isa::Avx512, Dot::Bf16) => is_x86_feature_detected!("avx512bf16"),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512, Dot::Int8) => is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Dot::Int8) => is_x86_feature_detected!("avxvnni"),
             (_, dot) => dot == Dot::F32,
         }
     }

@@ -85,6 +85,23 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         4 * self.panels.len()
     }
 
+    /// What stands for 0 in the image.
+    pub(crate) fn zero(&self) -> I {
+        self.zero
+    }
+
+    /// Whole rows of the output, whose patches begin with the first of `rows`.
+    pub(crate) fn run_rows(&self, rows: Rows<I>, activation: Option<Activation>, out: &mut [O]) {
+        let width = self.conv.output[1];
+        let height = out.len() / (width * self.conv.output[2]).max(1);
+        simd::run(self.isa, Pass { packed: self, rows, height, width, residual: None, activation, out });
+    }
+
+    /// The instruction set whose kernels it is packed for.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Elements of scratch that [`PackedConv::run`] wants.
     pub fn scratch(&self) -> usize {
         padded::scratch::<I>(&self.conv)

@@ -1,25 +1,77 @@
 //! Pooling of one NHWC image.
+#![allow(unsafe_code)]
 
 use crate::element::{Element, Scale};
-use crate::simd::{self, Kernel, Simd};
+use crate::simd::{self, Dot, Kernel, Simd};
 use crate::{Conv, Isa};
 
 /// Sizes of a max pooling: those of a depthwise convolution.
 pub type MaxPool = Conv;
 
 /// The largest value under each window; padding never wins.
-pub fn max_pool<E: Element>(pool: &MaxPool, image: &[E], out: &mut [E]) {
-    let channels = pool.input[2];
-    let lowest = E::from_f32(E::LIMITS.0);
-    for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
-        out.fill(lowest);
-        each_pixel(pool, pixel, |from| {
-            for (o, &v) in out.iter_mut().zip(&image[from..from + channels]) {
-                let (value, most) = (v.to_f32(), o.to_f32());
-                // Not `f32::max`: a NaN must come through, as in PyTorch.
-                *o = if value > most || value.is_nan() { v } else { *o };
+///
+/// # Panics
+/// Where a slice has another size than `pool` says.
+pub fn max_pool<E: Element>(isa: Isa, pool: &MaxPool, image: &[E], out: &mut [E]) {
+    pool.expect_sizes(1, image, None, out);
+    simd::run(isa, Largest { pool, image, out });
+}
+
+struct Largest<'a, E> {
+    pool: &'a MaxPool,
+    image: &'a [E],
+    out: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Largest<'_, E> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Largest { pool, image, out } = self;
+        let ([_, width, channels], [top, left]) = (pool.input, pool.pad);
+        for y in 0..pool.output[0] {
+            let rows = pool.rows(y);
+            for (x, out) in out[y * pool.output[1] * channels..][..pool.output[1] * channels]
+                .chunks_exact_mut(channels)
+                .enumerate()
+            {
+                let columns = pool.columns(x);
+                let window = if rows.is_empty() || columns.is_empty() {
+                    &[]
+                } else {
+                    let row = y * pool.stride[0] + rows.start - top;
+                    &image[(row * width + x * pool.stride[1] + columns.start - left) * channels..]
+                };
+                let row = width * channels;
+                // A compiler knows the larger of bytes, many at once.
+                if channels < S::LANES || E::DOT == Dot::Int8 {
+                    out.fill(E::from_f32(E::LIMITS.0));
+                    for at in
+                        (0..rows.len()).flat_map(|r| (0..columns.len()).map(move |k| r * row + k * channels))
+                    {
+                        for (most, &v) in out.iter_mut().zip(&window[at..at + channels]) {
+                            *most = most.or_larger(v);
+                        }
+                    }
+                    continue;
+                }
+                for c in (0..channels).step_by(S::LANES) {
+                    // The last vector reaches back over channels that are done already.
+                    let c = c.min(channels - S::LANES);
+                    // SAFETY: `rows` and `columns` are those of the window that lie inside the image, which has as many
+                    // values as `pool` says, and a pixel has channels for a whole vector from `c` on.
+                    unsafe {
+                        let mut most = simd.splat(E::LIMITS.0);
+                        for r in 0..rows.len() {
+                            for k in 0..columns.len() {
+                                let v = E::load(simd, window.as_ptr().add(r * row + k * channels + c));
+                                most = simd.max_or_nan(most, v);
+                            }
+                        }
+                        E::store(simd, out.as_mut_ptr().add(c), most);
+                    }
+                }
             }
-        });
+        }
     }
 }
 
@@ -88,17 +140,6 @@ pub fn global_avg_pool<E: Element>(image: &[E], scale: Scale, out: &mut [f32]) {
     }
 }
 
-fn each_pixel(pool: &MaxPool, pixel: usize, mut f: impl FnMut(usize)) {
-    let (y, x) = (pixel / pool.output[1], pixel % pool.output[1]);
-    for ky in 0..pool.kernel[0] {
-        for kx in pool.columns(x) {
-            if let Some(from) = pool.tap(y, x, ky, kx) {
-                f(from);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,18 +150,44 @@ mod tests {
     #[test]
     fn max_pool_and_its_gradient_agree_with_the_plain_loops() {
         let mut rng = Rng::new(5);
-        for pool in odd_sizes(&[(1, 1), (5, 5), (33, 33)]) {
+        for pool in odd_sizes(&[(1, 1), (5, 5), (16, 16), (33, 33)]) {
             let (inputs, outputs) = (pool.input.iter().product(), pool.output.iter().product());
             let (image, gradient) = (draw(&mut rng, inputs), draw(&mut rng, outputs));
-            let mut out = vec![f32::NAN; outputs];
-            max_pool(&pool, &image, &mut out);
             let (expected, winners) = reference::max_pool(&pool, &image);
-            close(&out, &expected, "forward");
-            let mut dx = vec![f32::NAN; inputs];
-            max_pool_gradient(Isa::current(), &pool, &image, &out, &gradient, &mut dx);
-            let mut expected = vec![0.0; inputs];
-            winners.iter().zip(&gradient).for_each(|(w, g)| expected[w.expect("a window with a pixel")] += g);
-            close(&dx, &expected, "gradient");
+            for isa in Isa::available() {
+                let mut out = vec![f32::NAN; outputs];
+                max_pool(isa, &pool, &image, &mut out);
+                close(&out, &expected, "forward");
+                let mut dx = vec![f32::NAN; inputs];
+                max_pool_gradient(isa, &pool, &image, &out, &gradient, &mut dx);
+                let mut expected = vec![0.0; inputs];
+                let winners = winners.iter().zip(&gradient);
+                winners.for_each(|(w, g)| expected[w.expect("a window with a pixel")] += g);
+                close(&dx, &expected, "gradient");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_comes_through_and_padding_never_wins() {
+        let pool =
+            Conv { input: [3, 3, 19], output: [2, 2, 19], kernel: [3, 3], stride: [2, 2], pad: [1, 1] };
+        for isa in Isa::available() {
+            for at in [0, 4 * 19 + 18, 8 * 19 + 3] {
+                let mut image = vec![-5.0f32; 9 * 19];
+                image[at] = f32::NAN;
+                let mut out = vec![77.0; 4 * 19];
+                max_pool(isa, &pool, &image, &mut out);
+                let sees = |pixel: usize| match at / 19 {
+                    0 => pixel == 0,
+                    8 => pixel == 3,
+                    _ => true,
+                };
+                for (i, &o) in out.iter().enumerate() {
+                    let nan = i % 19 == at % 19 && sees(i / 19);
+                    assert!(if nan { o.is_nan() } else { o == -5.0 }, "{isa} {at} {i}: {o}");
+                }
+            }
         }
     }
 
@@ -133,19 +200,22 @@ mod tests {
 
     #[test]
     fn stored_elements_are_pooled_as_their_values() {
-        let pool = Conv { input: [4, 4, 2], output: [2, 2, 2], kernel: [3, 3], stride: [2, 2], pad: [1, 1] };
-        let values: Vec<f32> = (0..32).map(|i| ((i * 7) % 32) as f32).collect();
-        let mut expected = [0.0; 8];
-        max_pool(&pool, &values, &mut expected);
+        let pool =
+            Conv { input: [4, 4, 18], output: [2, 2, 18], kernel: [3, 3], stride: [2, 2], pad: [1, 1] };
+        let values: Vec<f32> = (0..288).map(|i| ((i * 7) % 32) as f32).collect();
         let bytes: Vec<u8> = values.iter().map(|&v| v as u8).collect();
         let halves: Vec<half::bf16> = values.iter().map(|&v| half::bf16::from_f32(v)).collect();
-        let (mut of_bytes, mut of_halves) = ([77u8; 8], [half::bf16::ZERO; 8]);
-        max_pool(&pool, &bytes, &mut of_bytes);
-        max_pool(&pool, &halves, &mut of_halves);
-        assert_eq!(of_bytes.map(f32::from), expected);
-        assert_eq!(of_halves.map(f32::from), expected);
+        for isa in Isa::available() {
+            let mut expected = [0.0; 72];
+            max_pool(isa, &pool, &values, &mut expected);
+            let (mut of_bytes, mut of_halves) = ([77u8; 72], [half::bf16::ZERO; 72]);
+            max_pool(isa, &pool, &bytes, &mut of_bytes);
+            max_pool(isa, &pool, &halves, &mut of_halves);
+            assert_eq!(of_bytes.map(f32::from), expected);
+            assert_eq!(of_halves.map(f32::from), expected);
+        }
 
-        let mut means = [[0.0; 2]; 3];
+        let mut means = [[0.0; 18]; 3];
         global_avg_pool(&values, Scale::ONE, &mut means[0]);
         global_avg_pool(&halves, Scale::ONE, &mut means[1]);
         global_avg_pool(&bytes, Scale { scale: 0.5, zero: 3 }, &mut means[2]);

@@ -34,6 +34,8 @@ pub trait Simd: Copy {
     unsafe fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of both; no number where either is none.
+    unsafe fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(self, a: Self::V, b: Self::V) -> Self::V;
@@ -70,6 +72,7 @@ pub enum Dot {
 /// A kernel for any instruction set. `run` must be `#[inline(always)]`.
 pub(crate) trait Kernel {
     /// The dot products that the kernel uses, none else.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only x86 has kernels with them"))]
     const DOT: Dot = Dot::F32;
     fn run<S: Simd>(self, simd: S);
 }
@@ -79,10 +82,16 @@ pub(crate) trait Kernel {
 pub(crate) fn run<K: Kernel>(isa: Isa, kernel: K) {
     match isa {
         Isa::Generic => kernel.run(generic::Generic),
-        // SAFETY: `Isa` values other than `Generic` exist only where the machine has the instructions.
+        // SAFETY: `Isa` values other than `Generic` exist only where the machine has the instructions, and `has_dot` asks
+        // for the others.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::run(kernel) },
-        // SAFETY: as above, and `has_dot` asks for the others.
+        Isa::Avx2 => unsafe {
+            match K::DOT {
+                Dot::Int8 if isa.has_dot(Dot::Int8) => avx2::run_vnni(kernel),
+                Dot::F32 | Dot::Bf16 | Dot::Int8 => avx2::run(kernel),
+            }
+        },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe {
             match K::DOT {

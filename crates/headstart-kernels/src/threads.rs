@@ -4,6 +4,9 @@
 //! the order of the tasks: a sum over them is the same sum with one thread and with sixty.
 
 use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A fixed number of worker threads.
 pub struct Pool {
@@ -52,6 +55,40 @@ impl Pool {
         }
     }
 
+    /// `f(i)` for `i` in `0..tasks` on the workers and, on the caller's thread and in order, `each(i, result)` beside them.
+    /// No task is begun that is `ahead` (at least one for each thread) or more beyond the next that `each` waits for, so that
+    /// no more results than that are ever kept. Where `each` breaks, no further task is begun.
+    pub fn stream<R: Send, B>(
+        &self,
+        tasks: usize,
+        ahead: usize,
+        f: impl Fn(usize) -> R + Sync,
+        mut each: impl FnMut(usize, R) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Some(pool) = &self.inner else {
+            return (0..tasks).try_for_each(|i| each(i, f(i)));
+        };
+        let queue = Queue::new(tasks, ahead.max(self.threads));
+        pool.in_place_scope(|scope| {
+            for _ in 0..self.threads {
+                scope.spawn(|_| {
+                    let _stop = StopOnPanic(&queue);
+                    while let Some(i) = queue.begin() {
+                        queue.put(i, f(i));
+                    }
+                });
+            }
+            let _stop = StopOnPanic(&queue);
+            while let Some((i, result)) = queue.take() {
+                if let ControlFlow::Break(end) = each(i, result) {
+                    queue.stop();
+                    return ControlFlow::Break(end);
+                }
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
     /// `f(i, chunk)` for every chunk of `size` elements of `data` (the last may be shorter).
     pub fn chunks_mut<T: Send>(&self, data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         let size = size.max(1);
@@ -85,9 +122,139 @@ impl Pool {
     }
 }
 
+/// Results on their way from the workers to one reader that takes them in order.
+struct Queue<R> {
+    state: Mutex<Waiting<R>>,
+    changed: Condvar,
+    tasks: usize,
+    ahead: usize,
+}
+
+struct Waiting<R> {
+    /// The first task that nobody has begun.
+    begin: usize,
+    /// The task whose result is taken next.
+    take: usize,
+    ready: BTreeMap<usize, R>,
+    stopped: bool,
+}
+
+impl<R> Queue<R> {
+    fn new(tasks: usize, ahead: usize) -> Queue<R> {
+        let waiting = Waiting { begin: 0, take: 0, ready: BTreeMap::new(), stopped: false };
+        Queue { state: Mutex::new(waiting), changed: Condvar::new(), tasks, ahead }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<R>> {
+        // No code of others runs under the lock, so a panic leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, Waiting<R>>) -> MutexGuard<'a, Waiting<R>> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next task, as soon as it may begin; `None` where there is none left.
+    fn begin(&self) -> Option<usize> {
+        let mut state = self.lock();
+        while state.begin < self.tasks && !state.stopped {
+            if state.begin < state.take + self.ahead {
+                state.begin += 1;
+                return Some(state.begin - 1);
+            }
+            state = self.wait(state);
+        }
+        None
+    }
+
+    fn put(&self, task: usize, result: R) {
+        self.lock().ready.insert(task, result);
+        self.changed.notify_all();
+    }
+
+    /// The next result, as soon as it is there; `None` after the last.
+    fn take(&self) -> Option<(usize, R)> {
+        let mut state = self.lock();
+        while state.take < self.tasks && !state.stopped {
+            let task = state.take;
+            if let Some(result) = state.ready.remove(&task) {
+                state.take += 1;
+                self.changed.notify_all();
+                return Some((task, result));
+            }
+            state = self.wait(state);
+        }
+        None
+    }
+
+    fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Keeps the others from waiting for a thread that panicked.
+struct StopOnPanic<'a, R>(&'a Queue<R>);
+
+impl<R> Drop for StopOnPanic<'_, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Pool;
+    use std::ops::ControlFlow;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_stream_comes_in_order_and_never_runs_further_ahead_than_told() {
+        for threads in [1, 2, 5] {
+            let (pool, taken) = (Pool::new(threads), AtomicUsize::new(0));
+            let furthest = AtomicUsize::new(0);
+            let task = |i| {
+                furthest.fetch_max(i - taken.load(Ordering::SeqCst), Ordering::SeqCst);
+                i * i
+            };
+            let mut results = Vec::new();
+            let all: ControlFlow<()> = pool.stream(200, 6, task, |i, square| {
+                assert_eq!(i, results.len());
+                results.push(square);
+                taken.store(results.len(), Ordering::SeqCst);
+                ControlFlow::Continue(())
+            });
+            assert!(all.is_continue());
+            assert_eq!(results, (0..200).map(|i| i * i).collect::<Vec<_>>());
+            // A task may begin between the queue giving a result away and the reader counting it.
+            assert!(furthest.load(Ordering::SeqCst) <= 6);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_breaks_begins_no_further_task() {
+        for threads in [1, 3] {
+            let (pool, begun) = (Pool::new(threads), AtomicUsize::new(0));
+            let task = |i: usize| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                i
+            };
+            let end = pool.stream(10_000, 4, task, |i, _| {
+                if i == 7 { ControlFlow::Break(i) } else { ControlFlow::Continue(()) }
+            });
+            assert_eq!(end, ControlFlow::Break(7));
+            assert!(begun.load(Ordering::SeqCst) <= 8 + 4 + threads);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_stream_reaches_the_caller() {
+        let pool = Pool::new(2);
+        let run = || pool.stream(100, 4, |i| assert_ne!(i, 20), |_, ()| ControlFlow::<()>::Continue(()));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+    }
 
     #[test]
     fn results_come_in_the_order_of_the_tasks() {

@@ -6,14 +6,15 @@ use headstart_graph::Trunk;
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-/// Images handed to the workers in one go, at most.
-const CHUNK: usize = 64;
-/// Values that are computed in one go, where an image has many.
-const CHUNK_VALUES: usize = 16 << 20;
+/// Images whose results may wait for the cache, at most.
+const AHEAD: usize = 64;
+/// Values that may wait, where an image has many.
+const AHEAD_VALUES: usize = 16 << 20;
 
 /// Features of many images.
 #[derive(Debug)]
@@ -84,6 +85,22 @@ struct Row {
     hash: [u8; 32],
     /// For every view its key and, where it was not in the cache, its features.
     views: Vec<([u8; 32], Option<Vec<f32>>)>,
+}
+
+impl Row {
+    /// Puts what is new into the cache. Of images with the same content the first is the one that was computed, whatever
+    /// the threads did.
+    fn keep(self, cache: &mut FeatureCache) -> Result<Swept, Error> {
+        let mut views = Vec::with_capacity(self.views.len());
+        for (key, features) in self.views {
+            let fresh = features.filter(|_| !cache.contains(&key));
+            views.push((key, fresh.is_some()));
+            if let Some(features) = fresh {
+                cache.insert(key, features)?;
+            }
+        }
+        Ok(Swept { hash: self.hash, views })
+    }
 }
 
 /// The trunk's activations of the centre view of `items`, `[n, ..]`, without the cache: for loops of your own.
@@ -215,6 +232,9 @@ pub(crate) struct Sweep<'a> {
     pub(crate) views: Views,
 }
 
+/// The cache between the threads that ask what is there and the one that fills it.
+type Shared<'a> = RwLock<&'a mut FeatureCache>;
+
 /// Told of every image in order: its position, and what became of it.
 type Each<'a> = dyn FnMut(&mut FeatureCache, usize, Result<Swept, ImageError>) -> Result<(), Error> + 'a;
 
@@ -232,54 +252,47 @@ impl Sweep<'_> {
         each: &mut Each,
     ) -> Result<(), Error> {
         session.progress.start(what, pictures.len());
-        let group = self.trunk.group();
-        let each_image = self.views.each * self.trunk.output().len();
-        let least = group * session.pool.threads();
-        let size = (CHUNK_VALUES / each_image.max(1)).clamp(least, CHUNK.max(least));
-        let mut all = || -> Result<(), Error> {
-            for (chunk, some) in pictures.chunks(size).enumerate() {
-                let rows = session.pool.map(some.len().div_ceil(group), |g| {
-                    let part = &some[g * group..some.len().min((g + 1) * group)];
-                    let rows = match session.interrupt.load(Ordering::Relaxed) {
-                        true => Vec::new(),
-                        false => self.rows_of(cache, part),
-                    };
-                    session.progress.advance(part.len());
-                    rows
-                });
-                // After an interruption whole groups are missing: their images are taken up by the next run.
-                for (g, rows) in rows.into_iter().enumerate() {
-                    for (i, row) in rows.into_iter().enumerate().map(|(i, row)| (g * group + i, row)) {
-                        let row = match row {
-                            Err(error) => Err(error),
-                            Ok(row) => {
-                                let mut views = Vec::with_capacity(row.views.len());
-                                for (key, fresh) in row.views {
-                                    views.push((key, fresh.is_some()));
-                                    if let Some(features) = fresh {
-                                        cache.insert(key, features)?;
-                                    }
-                                }
-                                Ok(Swept { hash: row.hash, views })
-                            }
-                        };
-                        each(cache, chunk * size + i, row)?;
-                    }
-                }
-                if session.check().is_err() {
-                    break;
+        let (group, threads) = (self.trunk.group(), session.pool.threads());
+        let each_image = (self.views.each * self.trunk.output().len()).max(1);
+        let ahead = AHEAD.min(AHEAD_VALUES / each_image).div_ceil(group);
+        // As many groups for each thread, so that none waits for the others at the end.
+        let groups = pictures.len().div_ceil(group).next_multiple_of(threads);
+        let start = |g: usize| pictures.len() * g / groups;
+        let shared = RwLock::new(cache);
+        let rows = |g: usize| {
+            let part = &pictures[start(g)..start(g + 1)];
+            let rows = match session.interrupt.load(Ordering::Relaxed) {
+                true => Vec::new(),
+                false => self.rows_of(&shared, part),
+            };
+            session.progress.advance(part.len());
+            rows
+        };
+        // After an interruption whole groups are missing: their images are taken up by the next run.
+        let done = session.pool.stream(groups, ahead, rows, |g, rows| {
+            let mut cache = shared.write().unwrap_or_else(PoisonError::into_inner);
+            for (i, row) in rows.into_iter().enumerate() {
+                let swept = match row {
+                    Err(error) => Ok(Err(error)),
+                    Ok(row) => row.keep(&mut cache).map(Ok),
+                };
+                if let Err(error) = swept.and_then(|swept| each(&mut cache, start(g) + i, swept)) {
+                    return ControlFlow::Break(error);
                 }
             }
-            cache.flush()
-        };
-        let done = all();
+            ControlFlow::Continue(())
+        });
+        let flushed = shared.into_inner().unwrap_or_else(PoisonError::into_inner).flush();
         session.progress.finish();
-        done?;
+        if let ControlFlow::Break(error) = done {
+            return Err(error);
+        }
+        flushed?;
         session.check()
     }
 
     /// The rows of some pictures. What is not in the cache goes through the trunk a group at a time.
-    fn rows_of(&self, cache: &FeatureCache, pictures: &[&Picture]) -> Vec<Result<Row, ImageError>> {
+    fn rows_of(&self, cache: &Shared, pictures: &[&Picture]) -> Vec<Result<Row, ImageError>> {
         let (trunk, dim, size) = (self.trunk, self.trunk.output().len(), self.preprocess.values());
         let mut rows: Vec<Result<Row, ImageError>> = Vec::with_capacity(pictures.len());
         let (mut inputs, mut places) = (Vec::new(), Vec::new());
@@ -320,7 +333,7 @@ impl Sweep<'_> {
     }
 
     /// A picture's row without its fresh features, and what is to be computed for it.
-    fn views_of(&self, cache: &FeatureCache, picture: &Picture) -> Result<(Row, Fresh), ImageError> {
+    fn views_of(&self, cache: &Shared, picture: &Picture) -> Result<(Row, Fresh), ImageError> {
         let bytes = picture.bytes()?;
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
         let mut image: Option<Arc<RgbImage>> = None;
@@ -330,7 +343,7 @@ impl Sweep<'_> {
             let view = self.views.view(&hash, i);
             let key = key(&hash, view);
             row.views.push((key, None));
-            if cache.contains(&key) {
+            if cache.read().unwrap_or_else(PoisonError::into_inner).contains(&key) {
                 continue;
             }
             let image = match &image {

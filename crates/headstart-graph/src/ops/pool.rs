@@ -49,7 +49,7 @@ impl MaxPool2d {
     }
 
     pub(crate) fn forward(&self, engine: &Engine, sizes: &MaxPool, x: &[f32]) -> Buffer {
-        engine.each_image(sizes, 0, x, None, |x, _, _, out| kernels::max_pool(sizes, x, out))
+        engine.each_image(sizes, 0, x, None, |x, _, _, out| kernels::max_pool(engine.isa, sizes, x, out))
     }
 
     /// From the input, the output and its gradient.

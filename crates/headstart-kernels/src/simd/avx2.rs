@@ -4,18 +4,27 @@
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
+/// `VNNI`: with the dot products of AVX-VNNI.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) struct Avx2<const VNNI: bool>;
 
 /// # Safety
 /// The machine must have AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn run(kernel: impl Kernel) {
-    kernel.run(Avx2);
+    kernel.run(Avx2::<false>);
 }
 
-// SAFETY of every method: the trait's contract gives the instructions and the addresses.
-impl Simd for Avx2 {
+/// # Safety
+/// As [`run`], and AVX-VNNI.
+#[target_feature(enable = "avx2,fma,avxvnni")]
+pub(super) unsafe fn run_vnni(kernel: impl Kernel) {
+    kernel.run(Avx2::<true>);
+}
+
+// SAFETY of every method: the trait's contract gives the instructions and the addresses; the entry points above give
+// those of the extension that the type names.
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type V = __m256;
     const LANES: usize = 8;
     const TILES: &[usize] = &[6, 4, 2, 1];
@@ -49,6 +58,11 @@ impl Simd for Avx2 {
     unsafe fn max(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above. `max` takes the second, `a`, where either is no number.
+        unsafe { _mm256_blendv_ps(_mm256_max_ps(b, a), b, _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b)) }
     }
     #[inline(always)]
     unsafe fn min(self, a: __m256, b: __m256) -> __m256 {
@@ -132,6 +146,9 @@ impl Simd for Avx2 {
         // SAFETY: see above.
         unsafe {
             let [x, w, sum] = [x, w, sum].map(|v| _mm256_castps_si256(v));
+            if VNNI {
+                return _mm256_castsi256_ps(_mm256_dpbusd_avx_epi32(sum, x, w));
+            }
             let even = _mm256_madd_epi16(
                 _mm256_and_si256(x, _mm256_set1_epi16(0xff)),
                 _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)),

@@ -67,6 +67,11 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn max_or_nan(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above. `max` takes the second, `a`, where either is no number.
+        unsafe { _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b), b) }
+    }
+    #[inline(always)]
     unsafe fn min(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_min_ps(a, b) }

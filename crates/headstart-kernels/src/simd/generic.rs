@@ -46,6 +46,10 @@ impl Simd for Generic {
         zip(a, b, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn max_or_nan(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| if b > a || b.is_nan() { b } else { a })
+    }
+    #[inline(always)]
     unsafe fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| if a < b { a } else { b })
     }
