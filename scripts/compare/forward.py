@@ -12,10 +12,7 @@ Everything by AVX2 only: set HEADSTART_ISA=avx2, ONEDNN_MAX_CPU_ISA=AVX2 and ATE
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,37 +22,9 @@ import timm
 import torch
 import torchvision
 
-BINARY = Path(__file__).resolve().parents[2] / "target" / "release" / "headstart"
-ATTEMPTS = 5
+from probe import Probe, bench
+
 PRECISIONS = ["f32", "bf16", "int8"]
-
-
-def bench(network, batch, threads, seconds, size=224, precision="f32"):
-    command = [BINARY, "bench", "--backbone", network, "--batch", str(batch), "--threads", str(threads)]
-    command += ["--seconds", str(seconds), "--size", str(size), "--precision", precision, "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-
-
-class Probe:
-    """The peak of two threads, in GFLOP/s, and the best that was seen."""
-
-    def __init__(self, threads):
-        self.threads, self.best, self.repeats = threads, 0.0, 0
-
-    def __call__(self):
-        found = bench("resnet18", 1, self.threads, 0, size=32)["peak_gflops"]
-        self.best = max(self.best, found)
-        return found
-
-    def guarded(self, timing):
-        """The timing, done again while the machine was slow before or after it."""
-        for _ in range(ATTEMPTS):
-            before, result, after = self(), timing(), self()
-            if min(before, after) >= 0.9 * self.best:
-                return result
-            self.repeats += 1
-        print(f"a timing was kept at {min(before, after):.0f} of {self.best:.0f} GFLOP/s", file=sys.stderr)
-        return result
 
 
 def network(name):
@@ -97,7 +66,8 @@ def engines(name, batch, threads, folder):
         return lambda: rate(run, batch)
 
     def ours(precision):
-        return lambda: bench(name, batch, threads, 2, precision=precision)["images_per_second"]
+        options = ["--precision", precision]
+        return lambda: bench(name, batch, threads, 2, *options)["images_per_second"]
 
     return {
         **{f"headstart {precision}": ours(precision) for precision in PRECISIONS},
