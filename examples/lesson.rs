@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program")]
 
 use headstart::data::{Dataset, Item, OpenOptions};
-use headstart::graph::{Freeze, Trunk, backward, forward};
+use headstart::graph::{BnStats, Freeze, Trainer, Trunk};
 use headstart::models::{Home, Pretrained};
 use headstart::optim::{Optimizer, Rule};
 use headstart::{Pool, activations, loss::cross_entropy, tensor::Rng, tensor::Tensor};
@@ -33,16 +33,17 @@ fn train(net: &mut Pretrained, freeze: &Freeze, images: &[Item], lr: f64) -> Res
     let (pool, split) = (Pool::new(0), net.graph.split(freeze)?);
     let trunk = Trunk::compile(&split.trunk, &net.params)?;
     let inputs = activations(&trunk, &net.cfg.input, images, &pool)?;
+    let mut trainer = Trainer::new(split.tail, freeze.clone(), BnStats::Running);
     let mut optimizer = Optimizer::new(Rule::sgd(0.9))?;
     for epoch in 1..=3 {
         let mut sum = 0.0;
         for (x, batch) in inputs.data().chunks(32 * inputs.row_len()).zip(images.chunks(32)) {
-            let x = Tensor::new([&[batch.len()], split.tail.input().dims()].concat(), x.to_vec())?;
+            let x = Tensor::new([&[batch.len()], trainer.graph().input().dims()].concat(), x.to_vec())?;
             let targets: Vec<usize> = batch.iter().map(|item| item.label).collect();
-            let outputs = forward(&split.tail, &net.params, x, &pool)?;
-            let (loss, gradient) = cross_entropy(outputs.output(), &targets, None)?;
-            let gradients = backward(&split.tail, &net.params, &outputs, gradient, freeze, &pool)?;
-            optimizer.step_all(&mut net.params, &gradients, lr)?;
+            let logits = trainer.forward(&net.params, &x, &pool)?;
+            let (loss, gradient) = cross_entropy(logits, &targets, None)?;
+            let gradients = trainer.backward(&net.params, &gradient, &pool)?;
+            optimizer.step_all(&mut net.params, gradients, lr)?;
             sum += loss * batch.len() as f32;
         }
         println!("epoch {epoch}: loss {:.4}", sum / images.len() as f32);

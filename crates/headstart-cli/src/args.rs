@@ -345,8 +345,20 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub(crate) seconds: f64,
     /// Print the time of each kernel call, on one thread.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "train")]
     pub(crate) per_layer: bool,
+    /// Measure a training step instead: forward, backward and SGD.
+    #[arg(long)]
+    pub(crate) train: bool,
+    /// Stages, layers or parameters to train besides the classifier, with commas between them, or all.
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', requires = "train")]
+    pub(crate) unfreeze: Vec<String>,
+    /// Begin the step at the cached activations of what is frozen.
+    #[arg(long, requires = "train")]
+    pub(crate) cached: bool,
+    /// Normalise by the statistics of the batch where a batch norm is trained.
+    #[arg(long, requires = "train")]
+    pub(crate) batch_statistics: bool,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

@@ -117,6 +117,14 @@ pub enum GraphError {
         /// The shape of the value.
         found: Shape,
     },
+    /// A norm by the statistics of the batch has too few values.
+    #[error(
+        "node `{node}` would normalise by the statistics of one value a channel: use larger batches, or running statistics"
+    )]
+    LoneValue {
+        /// The node.
+        node: String,
+    },
     /// The input of a run has another shape than the graph's.
     #[error("the input has shape {found}, the network takes {expected} for each image")]
     Input {

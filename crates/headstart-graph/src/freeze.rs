@@ -1,15 +1,31 @@
 //! What is frozen, and where that cuts the network.
 //!
 //! The trunk is the longest prefix in which nothing moves and whose values reach the rest through one node
-//! alone; the tail is what comes behind it. Batch norm statistics never move in either.
+//! alone; the tail is what comes behind it. Batch norm statistics move only where [`BnStats`] says so, and only in the
+//! tail: a norm whose statistics move is a trained one.
 
 use crate::{Graph, GraphError, NodeId, ParamKind};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Which parameters are trained; all others are frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Freeze {
     trainable: BTreeSet<String>,
+}
+
+/// By which statistics a trained batch norm normalises. A frozen one always goes by its running statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BnStats {
+    /// By its running statistics, which stay: on small data those of a batch say less.
+    #[default]
+    Running,
+    /// By those of the batch; the running statistics move toward them.
+    Batch {
+        /// How far they move a step, above 0 to 1 (PyTorch's default is 0.1).
+        momentum: f64,
+    },
 }
 
 /// A network cut at the freeze boundary.

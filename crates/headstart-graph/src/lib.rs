@@ -3,7 +3,7 @@
 //! An architecture builds a [`Graph`]: nodes in topological order, each a variant of the closed [`Op`].
 //! Loading, inspecting, freezing, cutting, running and training are functions of that value.
 //! [`Graph::split`] cuts it at the freeze boundary: the trunk is compiled ([`Trunk`]), the tail is trained
-//! ([`forward`], [`backward`]).
+//! ([`Trainer`]).
 //!
 //! Shapes are those of one image, `[height, width, channels]`, `[tokens, features]` or `[features]`; batches add a first
 //! axis.
@@ -31,7 +31,7 @@ pub use builder::GraphBuilder;
 pub use call::CompiledLayer;
 pub use error::GraphError;
 pub use format::{Calibration, Precision};
-pub use freeze::{Freeze, Split};
+pub use freeze::{BnStats, Freeze, Split};
 pub use graph::{Graph, Node, NodeId};
 pub use nearest::nearest;
 pub use op::{Op, ParamKind, ParamSpec};
@@ -41,5 +41,5 @@ pub use ops::{
 };
 pub use params::Params;
 pub use summary::{LayerSummary, Summary};
-pub use train::{Activations, Gradients, backward, forward};
+pub use train::{Gradients, Trainer};
 pub use trunk::Trunk;

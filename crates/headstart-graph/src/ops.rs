@@ -1,10 +1,10 @@
-//! The operations: attributes, shapes, forward beside backward, a family a file.
+//! The operations: attributes, shapes, forward beside backward, a family a file. Batches are slices of whole images, or
+//! tensors `[n, ..]`.
 
 pub(crate) mod activation;
 pub(crate) mod adaptive_pool;
 pub(crate) mod attention;
 pub(crate) mod conv;
-pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
@@ -27,7 +27,7 @@ pub use pool::MaxPool2d;
 pub use smooth::Smooth;
 pub use tokens::{AddRows, ClassToken, Pooled, TokenPool};
 
-use headstart_kernels::Pool;
+use headstart_kernels::{Buffer, Conv, Isa, Pool, Spare};
 use headstart_tensor::{Shape, Tensor};
 
 /// Images whose parameter gradients are summed in one go. A constant, so that the order of a sum never depends
@@ -80,4 +80,34 @@ pub(crate) fn sum_over_rows(values: &[f32], len: usize) -> Vec<f32> {
         sums.iter_mut().zip(row).for_each(|(s, &v)| *s += f64::from(v));
     }
     sums.into_iter().map(|s| s as f32).collect()
+}
+
+/// What the ops run on.
+#[derive(Clone, Copy)]
+pub(crate) struct Engine<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) pool: &'a Pool,
+    pub(crate) spare: &'a Spare,
+}
+
+impl Engine<'_> {
+    /// A batch made image by image, with `scratch` values of scratch: `f(x, residual, scratch, out)`.
+    pub(crate) fn each_image(
+        &self,
+        sizes: &Conv,
+        scratch: usize,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        f: impl Fn(&[f32], Option<&[f32]>, &mut [f32], &mut [f32]) + Sync,
+    ) -> Buffer {
+        let (one, len) = (sizes.input.iter().product::<usize>(), sizes.output.iter().product::<usize>());
+        let mut out = self.spare.take(x.len() / one * len);
+        self.pool.chunks_mut(&mut out, len, |i, out| {
+            let mut scratch = self.spare.take(scratch);
+            let residual = residual.map(|r| &r[i * len..(i + 1) * len]);
+            f(&x[i * one..(i + 1) * one], residual, &mut scratch, out);
+            self.spare.give(scratch);
+        });
+        out
+    }
 }

@@ -1,238 +1,116 @@
-//! Forward with everything kept, and backward: the graph is the tape.
+//! Forward with what backward needs kept, and backward: the graph is the tape.
 //!
-//! Batches are `[n, ..]`. Results do not depend on the number of threads.
+//! Batches are `[n, ..]`. A unit (`unit.rs`) is computed at once: by running statistics a norm is part of the
+//! convolution before it, forward and backward. Buffers are kept between steps. Results do not depend on the number of
+//! threads.
 
-use crate::ops::norm::NormParams;
-use crate::ops::{adaptive_pool, batch_shape, elementwise, embedding, pool as pooling};
-use crate::params::full_name;
-use crate::{Freeze, Graph, GraphError, Node, Op, Params};
-use headstart_kernels::Pool;
+mod pass;
+mod single;
+mod unit;
+
+use crate::ops::{Engine, batch_shape};
+use crate::{BnStats, Freeze, Graph, GraphError, Op, Params};
+use headstart_kernels::{Isa, Pool, Spare};
 use headstart_tensor::Tensor;
+use pass::Activations;
 use std::collections::BTreeMap;
-
-/// The output of every node for one batch.
-#[derive(Debug, Clone)]
-pub struct Activations(Vec<Tensor>);
-
-impl Activations {
-    /// The network's output, `[n, ..]`.
-    pub fn output(&self) -> &Tensor {
-        &self.0[self.0.len() - 1]
-    }
-}
+use unit::{Unit, units};
 
 /// Gradients of the trained parameters, by name.
 pub type Gradients = BTreeMap<String, Tensor>;
 
-/// Runs a network on a batch `[n, ..input]` and keeps what backward needs.
-///
-/// # Errors
-/// Where the input's shape is not the network's, or a parameter is missing or misshapen.
-pub fn forward(
-    graph: &Graph,
-    params: &Params,
-    input: Tensor,
-    pool: &Pool,
-) -> Result<Activations, GraphError> {
+/// A network that is trained, with the buffers of a step, which the next one uses again.
+#[derive(Debug)]
+pub struct Trainer {
+    graph: Graph,
+    freeze: Freeze,
+    stats: BnStats,
+    units: Vec<Unit>,
+    spare: Spare,
+    activations: Option<Activations>,
+    gradients: Gradients,
+}
+
+impl Trainer {
+    /// Trains what `freeze` leaves free; `stats` says by which statistics its trained norms normalise.
+    pub fn new(graph: Graph, freeze: Freeze, stats: BnStats) -> Trainer {
+        let units = units(&graph);
+        let (spare, activations, gradients) = (Spare::new(), None, Gradients::new());
+        Trainer { graph, freeze, stats, units, spare, activations, gradients }
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What is trained.
+    pub fn freeze(&self) -> &Freeze {
+        &self.freeze
+    }
+
+    /// Runs a batch `[n, ..input]` to `[n, ..output]` and keeps what [`Trainer::backward`] needs. No statistic moves:
+    /// [`Trainer::update_statistics`] does that.
+    ///
+    /// # Errors
+    /// Where the input's shape is not the network's, a parameter is missing or misshapen, or a norm by the statistics
+    /// of the batch has one value a channel.
+    pub fn forward(&mut self, params: &Params, input: &Tensor, pool: &Pool) -> Result<&Tensor, GraphError> {
+        check(&self.graph, params, input)?;
+        if let Some(before) = self.activations.take() {
+            before.recycle(&self.spare);
+        }
+        let batch = batch_norms(&self.graph, &self.freeze, self.stats);
+        let engine = Engine { isa: Isa::current(), pool, spare: &self.spare };
+        let found = pass::forward(&engine, &self.graph, &self.units, params, input, &batch)?;
+        Ok(self.activations.insert(found).output())
+    }
+
+    /// Gradients of the trained parameters, from that of the last forward's output, `[n, ..output]`.
+    ///
+    /// # Errors
+    /// Where the gradient's shape is not the output's, there was no forward, or a parameter is missing.
+    pub fn backward(
+        &mut self,
+        params: &Params,
+        gradient: &Tensor,
+        pool: &Pool,
+    ) -> Result<&Gradients, GraphError> {
+        let Some(activations) = &self.activations else {
+            let (expected, found) = (self.graph.output().clone(), gradient.shape().clone());
+            return Err(GraphError::Input { expected, found });
+        };
+        let engine = Engine { isa: Isa::current(), pool, spare: &self.spare };
+        let of = (&self.graph, &self.units[..], &self.freeze);
+        pass::backward(&engine, of, params, activations, gradient, &mut self.gradients)?;
+        Ok(&self.gradients)
+    }
+
+    /// Moves the running statistics of the norms that went by the batch toward those of the last forward, by the
+    /// momentum of [`BnStats::Batch`]. Once a step; nothing where norms go by running statistics.
+    ///
+    /// # Errors
+    /// Where a parameter is missing.
+    pub fn update_statistics(&self, params: &mut Params) -> Result<(), GraphError> {
+        let BnStats::Batch { momentum } = self.stats else { return Ok(()) };
+        self.activations.iter().try_for_each(|a| a.update_statistics(&self.graph, momentum, params))
+    }
+}
+
+fn check(graph: &Graph, params: &Params, input: &Tensor) -> Result<(), GraphError> {
     params.check(graph)?;
     let n = input.dims().first().copied().unwrap_or(0);
     if *input.shape() != batch_shape(n, graph.input()) {
         return Err(GraphError::Input { expected: graph.input().clone(), found: input.shape().clone() });
     }
-    let mut values = vec![input];
-    for node in &graph.nodes()[1..] {
-        let x = &values[node.inputs[0].index()];
-        let shape_in = &graph.nodes()[node.inputs[0].index()].shape;
-        let out = match &node.op {
-            Op::Input => continue,
-            Op::Conv2d(conv) => {
-                let bias = conv.bias.then(|| params.of(&node.name, "bias")).transpose()?;
-                conv.forward(
-                    pool,
-                    x,
-                    &conv.sizes(shape_in, &node.shape),
-                    params.of(&node.name, "weight")?,
-                    bias,
-                )
-            }
-            Op::BatchNorm2d(norm) => norm.forward(pool, x, norm_params(params, node)?),
-            Op::Activation { function } => function.forward(pool, x),
-            Op::Add => elementwise::add(pool, x, &values[node.inputs[1].index()]),
-            Op::MaxPool2d(max) => max.forward(pool, x, &max.sizes(shape_in, &node.shape)),
-            Op::GlobalAvgPool => pooling::global_avg_pool(pool, x),
-            Op::Linear(linear) => {
-                linear.forward(pool, x, params.of(&node.name, "weight")?, params.of(&node.name, "bias")?)
-            }
-            Op::Linears(linears) => {
-                let (weight, bias) = linears.join(|part| params.of(&node.name, part))?;
-                linears.joint().forward(pool, x, &weight, &bias)
-            }
-            Op::LayerNorm(norm) => {
-                norm.forward(pool, x, params.of(&node.name, "weight")?, params.of(&node.name, "bias")?)
-            }
-            Op::Smooth { function } => function.forward(pool, x),
-            Op::Attention(attention) => attention.forward(pool, x, second(node, &values)),
-            Op::Embedding(embedding) => embedding.forward(pool, x, params.of(&node.name, "weight")?),
-            Op::PadMask { pad } => {
-                let mut out = x.clone();
-                embedding::pad_mask(*pad, x.data(), out.data_mut());
-                out
-            }
-            Op::ClassToken(token) => token.forward(pool, x, params.of(&node.name, "")?),
-            Op::AddRows(rows) => rows.forward(pool, x, params.of(&node.name, rows.part())?),
-            Op::TokenPool(tokens) => tokens.forward(pool, x, second(node, &values)),
-            Op::AdaptiveAvgPool(adaptive) => adaptive.forward(pool, x),
-            Op::Flatten => adaptive_pool::flatten_images(pool, x),
-        };
-        values.push(out);
-    }
-    Ok(Activations(values))
+    Ok(())
 }
 
-/// Gradients of the parameters that `freeze` leaves free, from the gradient of the output `[n, ..output]`.
-///
-/// # Errors
-/// Where the gradient's shape is not the output's, or a parameter is missing.
-pub fn backward(
-    graph: &Graph,
-    params: &Params,
-    activations: &Activations,
-    gradient: Tensor,
-    freeze: &Freeze,
-    pool: &Pool,
-) -> Result<Gradients, GraphError> {
-    if gradient.shape() != activations.output().shape() {
-        let (expected, found) = (activations.output().shape().clone(), gradient.shape().clone());
-        return Err(GraphError::Input { expected, found });
-    }
-    let nodes = graph.nodes();
-    let trained: Vec<bool> =
-        nodes.iter().map(|n| n.params().iter().any(|p| freeze.is_trainable(&p.name))).collect();
-    // A node needs its gradient where it or one before it is trained.
-    let mut needed = trained.clone();
-    for (i, node) in nodes.iter().enumerate() {
-        needed[i] = trained[i] || node.inputs.iter().any(|input| needed[input.index()]);
-    }
-    let mut pending: Vec<Option<Tensor>> = vec![None; nodes.len()];
-    pending[nodes.len() - 1] = Some(gradient);
-    let mut gradients = Gradients::new();
-    for (i, node) in nodes.iter().enumerate().skip(1).rev() {
-        let Some(g) = pending[i].take() else { continue };
-        if !needed[i] {
-            continue;
-        }
-        let first = node.inputs[0].index();
-        let x = &activations.0[first];
-        let (below, wants) = (needed[first], (needed[first], trained[i]));
-        let mut keep = |part: &str, value: Tensor| {
-            let name = full_name(&node.name, part);
-            if freeze.is_trainable(&name) {
-                gradients.insert(name, value);
-            }
-        };
-        let dx = match &node.op {
-            Op::Input => None,
-            Op::Conv2d(conv) => {
-                let sizes = conv.sizes(&nodes[first].shape, &node.shape);
-                let found = conv.backward(pool, x, &sizes, params.of(&node.name, "weight")?, &g, wants);
-                found.weight.into_iter().for_each(|w| keep("weight", w));
-                found.bias.into_iter().for_each(|b| keep("bias", b));
-                found.input
-            }
-            Op::BatchNorm2d(norm) => {
-                let p = norm_params(params, node)?;
-                if trained[i] {
-                    let (weight, bias) = norm.param_gradients(x, p, &g);
-                    keep("weight", weight);
-                    keep("bias", bias);
-                }
-                below.then(|| norm.input_gradient(pool, p, &g))
-            }
-            Op::Linear(linear) => {
-                if trained[i] {
-                    let (weight, bias) = linear.param_gradients(x, &g);
-                    keep("weight", weight);
-                    keep("bias", bias);
-                }
-                let weight = params.of(&node.name, "weight")?;
-                below.then(|| linear.input_gradient(pool, weight, &g))
-            }
-            Op::Linears(linears) => {
-                if trained[i] {
-                    linears.param_gradients(x, &g).into_iter().for_each(|(part, value)| keep(&part, value));
-                }
-                let (weight, _) = linears.join(|part| params.of(&node.name, part))?;
-                below.then(|| linears.joint().input_gradient(pool, &weight, &g))
-            }
-            Op::LayerNorm(norm) => {
-                let weight = params.of(&node.name, "weight")?;
-                if trained[i] {
-                    let (dw, db) = norm.param_gradients(pool, x, weight, &g);
-                    keep("weight", dw);
-                    keep("bias", db);
-                }
-                below.then(|| norm.input_gradient(pool, x, weight, &g))
-            }
-            Op::Embedding(embedding) => {
-                keep("weight", embedding.param_gradient(x, &g));
-                None
-            }
-            Op::PadMask { .. } => None,
-            Op::ClassToken(token) => {
-                keep("", token.param_gradient(&g));
-                below.then(|| token.input_gradient(pool, &nodes[first].shape, &g))
-            }
-            Op::AddRows(rows) => {
-                if trained[i] {
-                    keep(rows.part(), rows.param_gradient(&g));
-                }
-                below.then_some(g)
-            }
-            Op::Smooth { function } => Some(function.backward(pool, x, &g)),
-            Op::Attention(attention) => Some(attention.backward(pool, x, second(node, &activations.0), &g)),
-            Op::TokenPool(tokens) => {
-                let mask = second(node, &activations.0);
-                Some(tokens.backward(pool, &nodes[first].shape, mask, &g))
-            }
-            Op::AdaptiveAvgPool(adaptive) => Some(adaptive.backward(pool, &nodes[first].shape, &g)),
-            Op::Flatten => Some(adaptive_pool::flatten_gradient(pool, &nodes[first].shape, &g)),
-            Op::Activation { function } => Some(function.backward(pool, x, &g)),
-            Op::MaxPool2d(max) => {
-                Some(max.backward(pool, x, &max.sizes(&nodes[first].shape, &node.shape), &g))
-            }
-            Op::GlobalAvgPool => Some(pooling::global_avg_pool_gradient(pool, &nodes[first].shape, &g)),
-            Op::Add => {
-                add_to(pool, &mut pending[node.inputs[1].index()], g.clone());
-                Some(g)
-            }
-        };
-        if let Some(dx) = dx {
-            add_to(pool, &mut pending[first], dx);
-        }
-    }
-    Ok(gradients)
-}
-
-/// The value of a node's second input.
-fn second<'a>(node: &Node, values: &'a [Tensor]) -> Option<&'a Tensor> {
-    node.inputs.get(1).map(|input| &values[input.index()])
-}
-
-fn add_to(pool: &Pool, slot: &mut Option<Tensor>, term: Tensor) {
-    match slot {
-        None => *slot = Some(term),
-        Some(sum) => elementwise::accumulate(pool, sum, &term),
-    }
-}
-
-fn norm_params<'a>(params: &'a Params, node: &Node) -> Result<NormParams<'a>, GraphError> {
-    let of = |part| params.of(&node.name, part).map(Tensor::data);
-    Ok(NormParams {
-        weight: of("weight")?,
-        bias: of("bias")?,
-        mean: of("running_mean")?,
-        var: of("running_var")?,
-    })
+/// Which nodes are norms by the statistics of the batch: those with a trained parameter.
+fn batch_norms(graph: &Graph, freeze: &Freeze, stats: BnStats) -> Vec<bool> {
+    let trained = |node: &crate::Node| node.params().iter().any(|p| freeze.is_trainable(&p.name));
+    let by_batch = |node| matches!(stats, BnStats::Batch { .. }) && trained(node);
+    graph.nodes().iter().map(|node| matches!(node.op, Op::BatchNorm2d(_)) && by_batch(node)).collect()
 }
 
 #[cfg(test)]
@@ -330,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_op_agrees_with_finite_differences() {
+    fn every_op_agrees_with_finite_differences_by_either_statistics() {
         let mut rng = Rng::new(8);
         for (op, input) in ops() {
             let (graph, params) = around(&op, &input);
@@ -338,33 +216,85 @@ mod tests {
             let freeze = freeze.unfreeze(&graph, "op").unwrap();
             let x = Tensor::from_fn(batch_shape(5, graph.input()), |_| rng.range(-3.0, 8.0) as f32);
             let weights = Tensor::from_fn(batch_shape(5, graph.output()), |_| rng.range(-1.0, 1.0) as f32);
-            let loss = |params: &Params| -> f64 {
-                let out = forward(&graph, params, x.clone(), &Pool::new(1)).unwrap();
-                let terms = out.output().data().iter().zip(weights.data());
-                terms.map(|(&o, &w)| f64::from(o) * f64::from(w)).sum()
-            };
-            let activations = forward(&graph, &params, x.clone(), &Pool::new(1)).unwrap();
-            let found =
-                backward(&graph, &params, &activations, weights.clone(), &freeze, &Pool::new(1)).unwrap();
-            assert_eq!(found.len(), freeze.trainable().count(), "{op}");
-            for (name, gradient) in &found {
-                for i in 0..gradient.len().min(12) {
-                    let moved = |by: f32| {
-                        let mut params = params.clone();
-                        params.get_mut(name).unwrap().data_mut()[i] += by;
-                        loss(&params)
-                    };
-                    let step = 2e-3;
-                    let expected = (moved(step) - moved(-step)) / f64::from(2.0 * step);
-                    let found = f64::from(gradient.data()[i]);
-                    // The kinks of ReLU and of the maximum leave an error in the difference, never a large one.
-                    let scale = gradient.data().iter().fold(1.0f64, |m, &g| m.max(f64::from(g.abs())));
-                    assert!((found - expected).abs() < 0.02 * scale, "{op} {name}[{i}]: {found} {expected}");
+            for stats in [BnStats::Running, BnStats::Batch { momentum: 0.1 }] {
+                let trainer = || Trainer::new(graph.clone(), freeze.clone(), stats);
+                let loss = |params: &Params| -> f64 {
+                    let mut trainer = trainer();
+                    let out = trainer.forward(params, &x, &Pool::new(1)).unwrap();
+                    let terms = out.data().iter().zip(weights.data());
+                    terms.map(|(&o, &w)| f64::from(o) * f64::from(w)).sum()
+                };
+                let step = |pool: &Pool| {
+                    let mut trainer = trainer();
+                    trainer.forward(&params, &x, pool).unwrap();
+                    let first = trainer.backward(&params, &weights, pool).unwrap().clone();
+                    // The second time in memory that holds the first.
+                    trainer.forward(&params, &x, pool).unwrap();
+                    assert_eq!(first, *trainer.backward(&params, &weights, pool).unwrap(), "{op}");
+                    first
+                };
+                let found = step(&Pool::new(1));
+                assert_eq!(found.len(), freeze.trainable().count(), "{op}");
+                for (name, gradient) in &found {
+                    for i in 0..gradient.len().min(12) {
+                        let moved = |by: f32| {
+                            let mut params = params.clone();
+                            params.get_mut(name).unwrap().data_mut()[i] += by;
+                            loss(&params)
+                        };
+                        let step = 2e-3;
+                        let expected = (moved(step) - moved(-step)) / f64::from(2.0 * step);
+                        let found = f64::from(gradient.data()[i]);
+                        // The kinks of ReLU and of the maximum leave an error in the difference, never a large one.
+                        let scale = gradient.data().iter().fold(1.0f64, |m, &g| m.max(f64::from(g.abs())));
+                        let what = format!("{op} {stats:?} {name}[{i}]: {found} {expected}");
+                        assert!((found - expected).abs() < 0.02 * scale, "{what}");
+                    }
                 }
+                assert_eq!(found, step(&Pool::new(2)), "{op}: the same bytes with two threads");
             }
-            let two = backward(&graph, &params, &activations, weights, &freeze, &Pool::new(2)).unwrap();
-            assert_eq!(found, two, "{op}: the same bytes with two threads");
         }
+    }
+
+    #[test]
+    fn statistics_move_toward_the_batch_as_pytorchs_do() {
+        let mut b = GraphBuilder::new([1, 2, 1]);
+        let norm = b.batch_norm("bn", b.input(), 1e-5).unwrap();
+        b.activation("relu", norm, Activation::Relu).unwrap();
+        let graph = b.finish();
+        let mut params: Params =
+            [("weight", 1.0), ("bias", 0.0), ("running_mean", 1.0), ("running_var", 2.0)]
+                .map(|(part, v)| (format!("bn.{part}"), Tensor::full([1], v)))
+                .into_iter()
+                .collect();
+        let freeze = Freeze::everything().unfreeze(&graph, "bn").unwrap();
+        let x = Tensor::new([2, 1, 2, 1], vec![1.0, 2.0, 3.0, 6.0]).unwrap();
+        let before = params.clone();
+        let mut still = Trainer::new(graph.clone(), freeze.clone(), BnStats::Running);
+        still.forward(&params, &x, &Pool::single()).unwrap();
+        still.update_statistics(&mut params).unwrap();
+        assert_eq!(params, before);
+        let mut trainer = Trainer::new(graph, freeze, BnStats::Batch { momentum: 0.1 });
+        trainer.forward(&params, &x, &Pool::single()).unwrap();
+        assert_eq!(params, before, "a forward alone moves nothing");
+        trainer.update_statistics(&mut params).unwrap();
+        // Mean 3, unbiased variance 14 / 3.
+        let found = ["bn.running_mean", "bn.running_var"].map(|name| params.get(name).unwrap().data()[0]);
+        assert!((found[0] - 1.2).abs() < 1e-6 && (found[1] - 2.266_666_7).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn one_value_has_no_statistics() {
+        let mut b = GraphBuilder::new([1, 1, 3]);
+        let input = b.input();
+        b.batch_norm("bn", input, 1e-5).unwrap();
+        let graph = b.finish();
+        let params = graph.params().into_iter().map(|p| (p.name, Tensor::full(p.shape, 1.0))).collect();
+        let freeze = Freeze::everything().unfreeze(&graph, "bn").unwrap();
+        let mut trainer = Trainer::new(graph, freeze, BnStats::Batch { momentum: 0.1 });
+        let error = trainer.forward(&params, &Tensor::zeros([1, 1, 1, 3]), &Pool::single()).unwrap_err();
+        assert_eq!(error, GraphError::LoneValue { node: "bn".into() });
+        assert!(trainer.forward(&params, &Tensor::zeros([2, 1, 1, 3]), &Pool::single()).is_ok());
     }
 
     #[test]
@@ -372,11 +302,12 @@ mod tests {
         let (graph, params) = around(&ops()[0].0, &[5, 6, 4]);
         let freeze = Freeze::everything().unfreeze(&graph, "op.bias").unwrap();
         let pool = Pool::new(1);
-        let activations = forward(&graph, &params, Tensor::full([2, 5, 6, 4], 1.0), &pool).unwrap();
-        let gradient = Tensor::full(activations.output().shape().clone(), 1.0);
-        let found = backward(&graph, &params, &activations, gradient, &freeze, &pool).unwrap();
+        let mut trainer = Trainer::new(graph, freeze, BnStats::Running);
+        let output = trainer.forward(&params, &Tensor::full([2, 5, 6, 4], 1.0), &pool).unwrap();
+        let gradient = Tensor::full(output.shape().clone(), 1.0);
+        let found = trainer.backward(&params, &gradient, &pool).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["op.bias"]);
-        let error = forward(&graph, &params, Tensor::full([2, 5, 7, 4], 1.0), &pool).unwrap_err();
+        let error = trainer.forward(&params, &Tensor::full([2, 5, 7, 4], 1.0), &pool).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the input has shape [2, 5, 7, 4], the network takes [5, 6, 4] for each image"

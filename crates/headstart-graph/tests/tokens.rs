@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use headstart_graph::{
-    AddRows, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled, Smooth, TokenPool, Trunk,
-    backward, forward,
+    AddRows, BnStats, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled, Smooth, TokenPool,
+    Trainer, Trunk,
 };
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
@@ -56,11 +56,12 @@ fn the_compiled_encoder_equals_the_plain_one_at_every_node() {
     let (params, x) = (params(&graph), sentences(9));
     for (i, node) in graph.nodes().iter().enumerate() {
         let prefix = graph.prefix(graph.node(&graph.nodes()[i].name).unwrap().0).unwrap();
-        let expected = forward(&prefix, &params, x.clone(), &Pool::new(1)).unwrap();
+        let mut trainer = Trainer::new(prefix.clone(), Freeze::everything(), BnStats::Running);
+        let expected = trainer.forward(&params, &x, &Pool::new(1)).unwrap();
         let trunk = Trunk::compile(&prefix, &params).unwrap();
         let found = trunk.run(&Pool::new(1), &x).unwrap();
-        assert_eq!(found.shape(), expected.output().shape());
-        let apart = relative_l2(found.data(), expected.output().data());
+        assert_eq!(found.shape(), expected.shape());
+        let apart = relative_l2(found.data(), expected.data());
         assert!(apart < 1e-6, "{}: {apart}", node.name);
         for threads in [2, 20] {
             let again = trunk.run(&Pool::new(threads), &x).unwrap();
@@ -94,14 +95,17 @@ fn gradients_with_padding_agree_with_finite_differences() {
         Tensor::from_fn([5, 8], |_| rng.range(-1.0, 1.0) as f32)
     };
     let loss = |params: &Params| -> f64 {
-        let out = forward(&graph, params, x.clone(), &Pool::new(1)).unwrap();
-        out.output().data().iter().zip(weights.data()).map(|(&o, &w)| f64::from(o) * f64::from(w)).sum()
+        let mut trainer = Trainer::new(graph.clone(), Freeze::everything(), BnStats::Running);
+        let out = trainer.forward(params, &x, &Pool::new(1)).unwrap();
+        out.data().iter().zip(weights.data()).map(|(&o, &w)| f64::from(o) * f64::from(w)).sum()
     };
     let names = graph.stages().into_iter().map(str::to_owned).collect::<Vec<_>>();
     let freeze = names.iter().try_fold(Freeze::everything(), |f, name| f.unfreeze(&graph, name)).unwrap();
-    let activations = forward(&graph, &params, x.clone(), &Pool::new(1)).unwrap();
-    let found =
-        |pool: &Pool| backward(&graph, &params, &activations, weights.clone(), &freeze, pool).unwrap();
+    let found = |pool: &Pool| {
+        let mut trainer = Trainer::new(graph.clone(), freeze.clone(), BnStats::Running);
+        trainer.forward(&params, &x, pool).unwrap();
+        trainer.backward(&params, &weights, pool).unwrap().clone()
+    };
     let gradients = found(&Pool::new(1));
     assert_eq!(gradients, found(&Pool::new(3)), "the same bytes with three threads");
     assert_eq!(gradients.len(), graph.params().len());

@@ -16,6 +16,17 @@ impl Aligned {
     pub(crate) fn zeros(len: usize) -> Self {
         Aligned { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
     }
+
+    /// Values there is room for.
+    pub(crate) fn room(&self) -> usize {
+        16 * self.lines.len()
+    }
+
+    /// The same memory as `len` values, whatever they are; no more than its room.
+    pub(crate) fn cut(self, len: usize) -> Self {
+        assert!(len <= self.room(), "room for {len} values");
+        Aligned { len, ..self }
+    }
 }
 
 impl std::ops::Deref for Aligned {
@@ -23,7 +34,7 @@ impl std::ops::Deref for Aligned {
 
     #[allow(unsafe_code)]
     fn deref(&self) -> &[f32] {
-        // SAFETY: `Line` is sixteen f32 without padding, and `len` is at most 16 times the lines.
+        // SAFETY: `Line` is sixteen f32 without padding, and `len` is at most 16 times the lines (`zeros`, `cut`).
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

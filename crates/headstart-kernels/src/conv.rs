@@ -1,9 +1,4 @@
-//! Dense convolution of one NHWC image, by a matrix of patches and a matrix product.
-//!
-//! Weights are `[kernel_h * kernel_w * in_channels, out_channels]`, so that the product of the patches
-//! `[out_h * out_w, kernel_h * kernel_w * in_channels]` with them is the output `[out_h, out_w, out_channels]`.
-
-use crate::{Isa, Mat, matmul};
+//! The sizes of a convolution of one NHWC image.
 
 /// Sizes of a convolution (dense or depthwise) of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,18 +43,6 @@ impl Conv {
         );
     }
 
-    /// Values in the matrix of patches; 0 where the image is that matrix already.
-    pub fn scratch(&self) -> usize {
-        if self.is_pointwise() { 0 } else { self.pixels() * self.patch() }
-    }
-
-    fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1]
-            && self.stride == [1, 1]
-            && self.pad == [0, 0]
-            && self.input[..2] == self.output[..2]
-    }
-
     /// For every (output pixel, kernel tap) in order: the offset of the input pixel, or `None` in the padding.
     #[inline]
     pub(crate) fn tap(&self, y: usize, x: usize, ky: usize, kx: usize) -> Option<usize> {
@@ -87,108 +70,11 @@ impl Conv {
         let last = (self.input[axis] + self.pad[axis]).saturating_sub(from).min(self.kernel[axis]);
         first..last.max(first)
     }
-
-    fn each_row(&self, mut f: impl FnMut(usize, Option<usize>, std::ops::Range<usize>)) {
-        let row = self.kernel[1] * self.input[2];
-        let mut at = 0;
-        for y in 0..self.output[0] {
-            for x in 0..self.output[1] {
-                let columns = self.columns(x);
-                for ky in 0..self.kernel[0] {
-                    let from = if columns.is_empty() { None } else { self.tap(y, x, ky, columns.start) };
-                    f(at, from, columns.clone());
-                    at += row;
-                }
-            }
-        }
-    }
-}
-
-/// Writes the matrix of patches `[out_h * out_w, kernel_h * kernel_w * in_channels]`, zeros for the padding.
-pub fn im2col(conv: &Conv, image: &[f32], patches: &mut [f32]) {
-    let (row, channels) = (conv.kernel[1] * conv.input[2], conv.input[2]);
-    conv.each_row(|at, from, columns| {
-        let out = &mut patches[at..at + row];
-        match from {
-            None => out.fill(0.0),
-            Some(from) => {
-                let (first, last) = (columns.start * channels, columns.end * channels);
-                out[..first].fill(0.0);
-                out[first..last].copy_from_slice(&image[from..from + last - first]);
-                out[last..].fill(0.0);
-            }
-        }
-    });
-}
-
-/// Adds every patch back to where [`im2col`] took it: its adjoint. `image` is added to.
-pub fn col2im(conv: &Conv, patches: &[f32], image: &mut [f32]) {
-    let channels = conv.input[2];
-    conv.each_row(|at, from, columns| {
-        if let Some(from) = from {
-            let (first, last) = (columns.start * channels, columns.end * channels);
-            for (i, &v) in image[from..from + last - first].iter_mut().zip(&patches[at + first..at + last]) {
-                *i += v;
-            }
-        }
-    });
-}
-
-/// `out = image * weights` for one image. `scratch` holds [`Conv::scratch`] values or more.
-pub fn conv2d(isa: Isa, conv: &Conv, image: &[f32], weights: &[f32], scratch: &mut [f32], out: &mut [f32]) {
-    let patches = patches_of(conv, image, scratch);
-    let a = Mat::new(patches, conv.pixels(), conv.patch());
-    matmul(isa, a, Mat::new(weights, conv.patch(), conv.output[2]), out, false);
-}
-
-/// `gradient += patches^T out_gradient`: the gradient of the weights, in their layout, over one more image.
-pub fn conv2d_weight_gradient(
-    isa: Isa,
-    conv: &Conv,
-    image: &[f32],
-    out_gradient: &[f32],
-    scratch: &mut [f32],
-    gradient: &mut [f32],
-) {
-    let patches = patches_of(conv, image, scratch);
-    let a = Mat::new(patches, conv.pixels(), conv.patch());
-    matmul(isa, a.t(), Mat::new(out_gradient, conv.pixels(), conv.output[2]), gradient, true);
-}
-
-/// `gradient = col2im(out_gradient weights^T)`: the gradient of one image.
-pub fn conv2d_input_gradient(
-    isa: Isa,
-    conv: &Conv,
-    weights: &[f32],
-    out_gradient: &[f32],
-    scratch: &mut [f32],
-    gradient: &mut [f32],
-) {
-    let a = Mat::new(out_gradient, conv.pixels(), conv.output[2]);
-    let b = Mat::new(weights, conv.patch(), conv.output[2]).t();
-    if conv.is_pointwise() {
-        matmul(isa, a, b, gradient, false);
-    } else {
-        let patches = &mut scratch[..conv.scratch()];
-        matmul(isa, a, b, patches, false);
-        gradient.fill(0.0);
-        col2im(conv, patches, gradient);
-    }
-}
-
-fn patches_of<'a>(conv: &Conv, image: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
-    if conv.is_pointwise() {
-        return image;
-    }
-    let patches = &mut scratch[..conv.scratch()];
-    im2col(conv, image, patches);
-    patches
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::reference;
     use headstart_tensor::Rng;
 
     /// Convolutions of odd sizes: strides that leave pixels over, kernels wider than the image, lone rows.
@@ -221,35 +107,6 @@ pub(crate) mod tests {
         assert_eq!(found.len(), expected.len(), "{what}");
         for (f, e) in found.iter().zip(expected) {
             assert!((f - e).abs() <= 1e-4 * (1.0 + e.abs()), "{what}: {f} {e}");
-        }
-    }
-
-    #[test]
-    fn forward_and_both_gradients_agree_with_the_plain_loops() {
-        let mut rng = Rng::new(3);
-        for isa in Isa::available() {
-            for conv in odd_sizes(&[(1, 1), (3, 5), (17, 16)]) {
-                let what = format!("{isa} {conv:?}");
-                let (inputs, outputs) = (conv.input.iter().product(), conv.output.iter().product());
-                let image = draw(&mut rng, inputs);
-                let weights = draw(&mut rng, conv.patch() * conv.output[2]);
-                let gradient = draw(&mut rng, outputs);
-                let mut scratch = vec![f32::NAN; conv.scratch()];
-
-                let mut out = vec![f32::NAN; outputs];
-                conv2d(isa, &conv, &image, &weights, &mut scratch, &mut out);
-                close(&out, &reference::conv2d(&conv, &image, &weights), &what);
-
-                let mut dw = vec![0.25; weights.len()];
-                let mut expected = dw.clone();
-                conv2d_weight_gradient(isa, &conv, &image, &gradient, &mut scratch, &mut dw);
-                reference::conv2d_weight_gradient(&conv, &image, &gradient, &mut expected);
-                close(&dw, &expected, &what);
-
-                let mut dx = vec![f32::NAN; inputs];
-                conv2d_input_gradient(isa, &conv, &weights, &gradient, &mut scratch, &mut dx);
-                close(&dx, &reference::conv2d_input_gradient(&conv, &weights, &gradient), &what);
-            }
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::tile::{self, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool, activation, padded};
 use half::bf16;
 use std::marker::PhantomData;
-use transform::{input_side, kernel_side, output_side, transposed};
+pub(crate) use transform::{input_side, transposed};
+use transform::{kernel_side, output_side};
 
 /// An image with fewer tiles shares blocks with others.
 const FEW: usize = 28;
@@ -98,17 +99,27 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
             f32::from_bits(E::word(&word))
         };
         let words = inner / E::IN_WORD;
+        let panels = (0..Self::POINTS).map(|p| tile::pack(isa, words, outer, |k, o| word(p, k, o))).collect();
+        Self::with_panels(isa, conv, panels, tile::pack(isa, 1, outer, |_, o| bias[o]))
+    }
+
+    /// From transformed weights, the panels of each point, and the packed bias.
+    pub(crate) fn with_panels(isa: Isa, conv: Conv, panels: Vec<Aligned>, bias: Aligned) -> Self {
         let tiles = |n: usize| n.div_ceil(OUT) * OUT;
+        let (inner, outer) = (conv.input[2], conv.output[2]);
         let whole = Conv { output: [tiles(conv.output[0]), tiles(conv.output[1]), outer], ..conv };
-        PackedWinograd {
-            conv,
-            whole,
-            isa,
-            block: tile::MOST_ROWS * if inner * outer < 1 << 16 { 1 } else { 3 },
-            panels: (0..Self::POINTS).map(|p| tile::pack(isa, words, outer, |k, o| word(p, k, o))).collect(),
-            bias: tile::pack(isa, 1, outer, |_, o| bias[o]),
-            of: PhantomData,
-        }
+        let block = tile::MOST_ROWS * if inner * outer < 1 << 16 { 1 } else { 3 };
+        PackedWinograd { conv, whole, isa, block, panels, bias, of: PhantomData }
+    }
+
+    /// The memory of the transformed weights.
+    pub(crate) fn into_panels(self) -> Vec<Aligned> {
+        self.panels
+    }
+
+    /// The convolution's sizes.
+    pub fn conv(&self) -> &Conv {
+        &self.conv
     }
 
     /// Bytes of packed weights.

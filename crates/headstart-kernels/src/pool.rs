@@ -75,20 +75,48 @@ impl<E: Element> Kernel for Largest<'_, E> {
     }
 }
 
-/// The gradient of one image: each window's gradient goes to its first largest value.
-pub fn max_pool_gradient(pool: &MaxPool, image: &[f32], out_gradient: &[f32], gradient: &mut [f32]) {
-    let channels = pool.input[2];
-    gradient.fill(0.0);
-    for (pixel, out) in out_gradient.chunks_exact(channels).enumerate() {
-        for (c, &g) in out.iter().enumerate() {
-            let mut best: Option<usize> = None;
-            each_pixel(pool, pixel, |from| {
-                if best.is_none_or(|b| image[from + c] > image[b]) {
-                    best = Some(from + c);
+/// The gradient of one image, from the windows' largest values and their gradients: each goes to the first value of
+/// its window that is the largest.
+pub fn max_pool_gradient(
+    isa: Isa,
+    pool: &MaxPool,
+    image: &[f32],
+    out: &[f32],
+    out_gradient: &[f32],
+    gradient: &mut [f32],
+) {
+    simd::run(isa, Gradient { pool, image, out, out_gradient, gradient });
+}
+
+struct Gradient<'a> {
+    pool: &'a MaxPool,
+    image: &'a [f32],
+    out: &'a [f32],
+    out_gradient: &'a [f32],
+    gradient: &'a mut [f32],
+}
+
+impl Kernel for Gradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let channels = self.pool.input[2];
+        self.gradient.fill(0.0);
+        let mut rest = vec![0.0f32; channels];
+        let windows = self.out.chunks_exact(channels).zip(self.out_gradient.chunks_exact(channels));
+        for (pixel, (largest, g)) in windows.enumerate() {
+            rest.copy_from_slice(g);
+            let (y, x) = (pixel / self.pool.output[1], pixel % self.pool.output[1]);
+            for ky in 0..self.pool.kernel[0] {
+                for kx in self.pool.columns(x) {
+                    let Some(from) = self.pool.tap(y, x, ky, kx) else { continue };
+                    let values = self.image[from..from + channels].iter().zip(largest).zip(&mut rest);
+                    for (to, ((&v, &o), rest)) in self.gradient[from..from + channels].iter_mut().zip(values)
+                    {
+                        let taken = if v == o { *rest } else { 0.0 };
+                        *to += taken;
+                        *rest -= taken;
+                    }
                 }
-            });
-            if let Some(best) = best {
-                gradient[best] += g;
             }
         }
     }
@@ -112,17 +140,6 @@ pub fn global_avg_pool<E: Element>(image: &[E], scale: Scale, out: &mut [f32]) {
     }
 }
 
-fn each_pixel(pool: &MaxPool, pixel: usize, mut f: impl FnMut(usize)) {
-    let (y, x) = (pixel / pool.output[1], pixel % pool.output[1]);
-    for ky in 0..pool.kernel[0] {
-        for kx in pool.columns(x) {
-            if let Some(from) = pool.tap(y, x, ky, kx) {
-                f(from);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,12 +158,13 @@ mod tests {
                 let mut out = vec![f32::NAN; outputs];
                 max_pool(isa, &pool, &image, &mut out);
                 close(&out, &expected, "forward");
+                let mut dx = vec![f32::NAN; inputs];
+                max_pool_gradient(isa, &pool, &image, &out, &gradient, &mut dx);
+                let mut expected = vec![0.0; inputs];
+                let winners = winners.iter().zip(&gradient);
+                winners.for_each(|(w, g)| expected[w.expect("a window with a pixel")] += g);
+                close(&dx, &expected, "gradient");
             }
-            let mut dx = vec![f32::NAN; inputs];
-            max_pool_gradient(&pool, &image, &gradient, &mut dx);
-            let mut expected = vec![0.0; inputs];
-            winners.iter().zip(&gradient).for_each(|(w, g)| expected[w.expect("a window with a pixel")] += g);
-            close(&dx, &expected, "gradient");
         }
     }
 

@@ -1,7 +1,7 @@
 //! How fast a trunk runs here, and what part of the machine's peak that is.
 
 use crate::{Error, Session};
-use headstart_graph::{CompiledLayer, Freeze, Params, Precision, Trunk};
+use headstart_graph::{CompiledLayer, Freeze, Graph, Params, Precision, Trunk};
 use headstart_kernels::{Isa, peak};
 use headstart_models::registry;
 use headstart_tensor::{Rng, Tensor};
@@ -92,16 +92,7 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
     let graph = architecture.build(size, cfg.classes)?;
     let graph = graph.split(&Freeze::everything().unfreeze(&graph, architecture.classifier)?)?.trunk;
     let mut rng = Rng::named(0, "bench");
-    let mut params = Params::new();
-    for spec in graph.params() {
-        // Small weights and statistics near one: no value overflows or becomes subnormal.
-        let spread = 1.0 / (spec.shape.dims().iter().skip(1).product::<usize>() as f64).sqrt();
-        let statistics =
-            spec.name.ends_with("running_var") || spec.shape.rank() == 1 && spec.name.ends_with("weight");
-        let value = |rng: &mut Rng| if statistics { 1.0 } else { rng.range(-spread, spread) };
-        let value = Tensor::from_fn(spec.shape.clone(), |_| value(&mut rng) as f32);
-        params.insert(spec.name, value);
-    }
+    let params = arbitrary(&graph, &mut rng);
     let images = Tensor::from_fn([options.batch, size, size, 3], |_| rng.range(-2.0, 2.0) as f32);
     let one = Tensor::new([1, size, size, 3], images.row(0).to_vec())?;
     let calibration = Trunk::calibrate(&graph, &params, session.pool, &one)?;
@@ -137,6 +128,21 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
         fraction_of_peak: flops * options.batch as f64 / median / limit,
         layers: if options.per_layer { layers(session, &trunk, &images, limit)? } else { Vec::new() },
     })
+}
+
+/// Parameters of a network that computes nothing in particular.
+pub(crate) fn arbitrary(graph: &Graph, rng: &mut Rng) -> Params {
+    let mut params = Params::new();
+    for spec in graph.params() {
+        // Small weights and statistics near one: no value overflows or becomes subnormal.
+        let spread = 1.0 / (spec.shape.dims().iter().skip(1).product::<usize>() as f64).sqrt();
+        let statistics =
+            spec.name.ends_with("running_var") || spec.shape.rank() == 1 && spec.name.ends_with("weight");
+        let value = |rng: &mut Rng| if statistics { 1.0 } else { rng.range(-spread, spread) };
+        let value = Tensor::from_fn(spec.shape.clone(), |_| value(rng) as f32);
+        params.insert(spec.name, value);
+    }
+    params
 }
 
 /// Times every kernel call on one thread, the median of nine groups of images.

@@ -4,7 +4,7 @@ use crate::head::LinearHead;
 use crate::loss::cross_entropy;
 use crate::optim::{Optimizer, Rule};
 use crate::{EpochOptions, Error, OptimizerKind, Session};
-use headstart_graph::{Freeze, GraphBuilder, Params, backward, forward};
+use headstart_graph::{BnStats, Freeze, GraphBuilder, Params, Trainer};
 use headstart_tensor::{Rng, Tensor};
 use serde::Serialize;
 
@@ -55,6 +55,7 @@ pub fn fit_epochs(
         }
     };
     let mut optimizer = Optimizer::new(rule)?;
+    let mut trainer = Trainer::new(graph, freeze, BnStats::Running);
     let mut order: Vec<usize> = (0..targets.len()).collect();
     let mut epochs = Vec::new();
     for epoch in 1..=options.epochs {
@@ -64,14 +65,14 @@ pub fn fit_epochs(
             session.check()?;
             let x = Tensor::from_fn([batch.len(), d], |i| features.row(batch[i / d])[i % d]);
             let y: Vec<usize> = batch.iter().map(|&i| targets[i]).collect();
-            let activations = forward(&graph, &params, x, session.pool)?;
-            let (loss, gradient) = cross_entropy(activations.output(), &y, class_weights)?;
+            let logits = trainer.forward(&params, &x, session.pool)?;
+            let (loss, gradient) = cross_entropy(logits, &y, class_weights)?;
             if !(loss.is_finite() && loss < DIVERGED) {
                 return Err(Error::Diverged { epoch, loss, lr: options.lr });
             }
             total += f64::from(loss) * batch.len() as f64;
-            let gradients = backward(&graph, &params, &activations, gradient, &freeze, session.pool)?;
-            optimizer.step_all(&mut params, &gradients, options.lr)?;
+            let gradients = trainer.backward(&params, &gradient, session.pool)?;
+            optimizer.step_all(&mut params, gradients, options.lr)?;
         }
         let train_loss = total / targets.len().max(1) as f64;
         session.progress.note(&format!("epoch {epoch}/{}: loss {train_loss:.4}", options.epochs));

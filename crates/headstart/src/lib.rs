@@ -7,6 +7,7 @@
 pub mod artifact;
 mod backbone;
 mod bench;
+mod bench_train;
 mod cache;
 mod classifier;
 mod embed;
@@ -29,6 +30,7 @@ mod train;
 pub use artifact::{Artifact, Manifest};
 pub use backbone::Backbone;
 pub use bench::{BenchOptions, BenchReport, LayerTime, bench};
+pub use bench_train::{BenchTrainOptions, BenchTrainReport, bench_train};
 pub use cache::{CacheInfo, CachePrecision, FeatureCache, FeatureKey, cache_clear, cache_info};
 pub use classifier::{Classifier, Prediction, Ranked};
 pub use embed::{EmbedReport, embed};

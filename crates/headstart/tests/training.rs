@@ -1,9 +1,9 @@
-//! Ten steps of the lesson's recipe and single gradients, against PyTorch. The fixtures are written by
-//! `scripts/fixtures/lesson.py`.
+//! Ten steps of the lesson's recipe, single gradients and a whole network, against PyTorch. The fixtures are written by
+//! `lesson.py`, `gradients.py` and `whole_network.py` in `scripts/fixtures`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use headstart::Pool;
-use headstart::graph::{Freeze, Graph, Params, Trunk, backward, forward};
+use headstart::graph::{BnStats, Freeze, Gradients, Graph, Params, Trainer, Trunk};
 use headstart::loss::cross_entropy;
 use headstart::models::registry;
 use headstart::optim::{Optimizer, Rule};
@@ -36,17 +36,15 @@ fn ten_steps(unfrozen: &[&str], mut optimizer: Optimizer, lr: f64, gain: f64) ->
     let images = input(80, 64, 64, 3, 2);
     let cached = Trunk::compile(&split.trunk, &params).unwrap().run(&pool, &images).unwrap();
     let mut losses = Vec::new();
+    let mut trainer = Trainer::new(split.tail, freeze, BnStats::Running);
     for step in 0..10 {
-        let mut dims = cached.dims().to_vec();
-        dims[0] = 8;
-        let at = step * 8 * cached.row_len();
-        let x = Tensor::from_fn(dims, |i| cached.data()[at + i]);
+        let x = images_like(&cached, step * 8..step * 8 + 8);
         let targets: Vec<usize> = (step * 8..step * 8 + 8).map(|i| (i * 7 + 3) % 10).collect();
-        let activations = forward(&split.tail, &params, x, &pool).unwrap();
-        let (loss, gradient) = cross_entropy(activations.output(), &targets, None).unwrap();
+        let logits = trainer.forward(&params, &x, &pool).unwrap();
+        let (loss, gradient) = cross_entropy(logits, &targets, None).unwrap();
         losses.push(loss);
-        let gradients = backward(&split.tail, &params, &activations, gradient, &freeze, &pool).unwrap();
-        optimizer.step_all(&mut params, &gradients, lr).unwrap();
+        let gradients = trainer.backward(&params, &gradient, &pool).unwrap();
+        optimizer.step_all(&mut params, gradients, lr).unwrap();
     }
     (losses, params)
 }
@@ -93,6 +91,18 @@ fn ten_steps_of_the_lesson_give_pytorchs_losses() {
     }
 }
 
+/// The places that `sample` of the scripts looks at.
+fn sampled(values: &[f32], count: usize) -> Vec<f32> {
+    (0..count as u64).map(|k| values[((k * 2_654_435_761) % values.len() as u64) as usize]).collect()
+}
+
+fn images_like(x: &Tensor, rows: std::ops::Range<usize>) -> Tensor {
+    let mut dims = x.dims().to_vec();
+    dims[0] = rows.len();
+    let at = rows.start * x.row_len();
+    Tensor::from_fn(dims, |i| x.data()[at + i])
+}
+
 #[test]
 fn gradients_of_the_last_stages_equal_pytorchs() {
     let fixture = fixture("gradients.safetensors");
@@ -106,28 +116,113 @@ fn gradients_of_the_last_stages_equal_pytorchs() {
             text.split(|c: char| !c.is_ascii_digit()).filter_map(|d| d.parse().ok()).collect()
         };
         let size = numbers(of("input"));
-        let (graph, params) = network(arch, size[2], 1000, of("gain").parse().unwrap(), 0);
-        let freeze = unfrozen.iter().try_fold(Freeze::everything(), |f, n| f.unfreeze(&graph, n)).unwrap();
-        let split = graph.split(&freeze).unwrap();
-        let pool = Pool::new(0);
-        let images = input(size[0], size[2], size[3], 3, of("seed").parse().unwrap());
-        let x = Trunk::compile(&split.trunk, &params).unwrap().run(&pool, &images).unwrap();
-        let activations = forward(&split.tail, &params, x, &pool).unwrap();
-        let targets = [3, 0, 7, 4];
-        let (loss, gradient) = cross_entropy(activations.output(), &targets, None).unwrap();
-        let expected = fixture.tensor(&format!("{arch}/running/loss")).unwrap().data()[0];
-        assert!((loss - expected).abs() < 1e-5 * expected.abs().max(1.0), "{arch}: {loss} {expected}");
-        let gradients = backward(&split.tail, &params, &activations, gradient, &freeze, &pool).unwrap();
-        for (name, gradient) in &gradients {
-            let Some(expected) = fixture.get(&format!("{arch}/running/{name}")) else {
-                panic!("{arch} {name}")
-            };
-            let numel = gradient.len() as u64;
-            let sample: Vec<f32> =
-                (0..256u64).map(|k| gradient.data()[((k * 2_654_435_761) % numel) as usize]).collect();
-            let apart = relative_l2(&sample, expected.to_tensor().unwrap().data());
-            assert!(apart < 1e-4, "{arch} {name}: {apart:e}");
+        for (mode, stats) in [("running", BnStats::Running), ("batch", BnStats::Batch { momentum: 0.1 })] {
+            let (graph, mut params) = network(arch, size[2], 1000, of("gain").parse().unwrap(), 0);
+            let freeze =
+                unfrozen.iter().try_fold(Freeze::everything(), |f, n| f.unfreeze(&graph, n)).unwrap();
+            let split = graph.split(&freeze).unwrap();
+            let images = input(size[0], size[2], size[3], 3, of("seed").parse().unwrap());
+            let x = Trunk::compile(&split.trunk, &params).unwrap().run(&Pool::new(0), &images).unwrap();
+            let vanishing = fixture.metadata()[&format!("{arch}/{mode}.vanishing")].clone();
+            let vanishing: Vec<&str> = vanishing.split(',').collect();
+            let fixture = (&fixture, format!("{arch}/{mode}"), 256);
+            let found = one_step(split.tail, freeze, stats, &mut params, &x, fixture, &vanishing);
+            assert!(found >= 8);
         }
-        assert!(gradients.len() >= 8);
+    }
+}
+
+/// Compares a step's loss, gradients and statistics with those of a fixture; how many gradients there were.
+fn one_step(
+    tail: Graph,
+    freeze: Freeze,
+    stats: BnStats,
+    params: &mut Params,
+    x: &Tensor,
+    (fixture, prefix, samples): (&StateDict, String, usize),
+    vanishing: &[&str],
+) -> usize {
+    let expected = |name: &str| fixture.tensor(&format!("{prefix}/{name}")).unwrap_or_else(|e| panic!("{e}"));
+    let targets: Vec<usize> = (0..x.dims()[0]).map(|i| (i * 7 + 3) % 10).collect();
+    let mut all: Vec<Gradients> = Vec::new();
+    for threads in [1, 2] {
+        let pool = Pool::new(threads);
+        let mut trainer = Trainer::new(tail.clone(), freeze.clone(), stats);
+        let logits = trainer.forward(params, x, &pool).unwrap();
+        let (loss, gradient) = cross_entropy(logits, &targets, None).unwrap();
+        let known = expected("loss").data()[0];
+        assert!((loss - known).abs() < 1e-5 * known.abs().max(1.0), "{prefix}: {loss} {known}");
+        all.push(trainer.backward(params, &gradient, &pool).unwrap().clone());
+        if threads == 2 {
+            trainer.update_statistics(params).unwrap();
+        }
+    }
+    assert_eq!(all[0], all[1], "the same bytes with two threads");
+    let mut worst = (0.0, String::new());
+    let mut compare = |name: &str, found: &[f32]| {
+        let apart = relative_l2(&sampled(found, samples), expected(name).data());
+        if apart > worst.0 {
+            worst = (apart, name.to_owned());
+        }
+    };
+    for (name, gradient) in &all[0] {
+        if vanishing.contains(&name.as_str()) {
+            assert!(gradient.data().iter().all(|g| g.abs() < 1e-5), "{prefix} {name} vanishes");
+        } else {
+            compare(name, gradient.data());
+        }
+    }
+    if matches!(stats, BnStats::Batch { .. }) {
+        let moved = tail.nodes().iter().filter(|n| freeze.is_trainable(&format!("{}.weight", n.name)));
+        for norm in moved.filter(|n| matches!(n.op, headstart::graph::Op::BatchNorm2d(_))) {
+            for part in ["running_mean", "running_var"] {
+                let name = format!("{}.{part}", norm.name);
+                compare(&name, params.get(&name).unwrap().data());
+            }
+        }
+    }
+    assert!(worst.0 < 1e-4, "{prefix} {}: {:e}", worst.1, worst.0);
+    all[0].len()
+}
+
+fn whole_network(fixture: &StateDict) -> (Graph, Params, Freeze) {
+    let (graph, params) = network("resnet18", 64, 1000, fixture.metadata()["gain"].parse().unwrap(), 0);
+    let stages = graph.stages().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let freeze = stages.iter().try_fold(Freeze::everything(), |f, stage| f.unfreeze(&graph, stage)).unwrap();
+    (graph, params, freeze)
+}
+
+#[test]
+fn gradients_of_a_whole_network_equal_pytorchs() {
+    let fixture = fixture("whole_network.safetensors");
+    for (mode, stats) in [("running", BnStats::Running), ("batch", BnStats::Batch { momentum: 0.1 })] {
+        let (graph, mut params, freeze) = whole_network(&fixture);
+        let x = input(4, 64, 64, 3, fixture.metadata()["seed"].parse().unwrap());
+        let fixture = (&fixture, mode.to_owned(), 64);
+        assert_eq!(one_step(graph, freeze, stats, &mut params, &x, fixture, &[]), 62);
+    }
+}
+
+#[test]
+fn ten_steps_of_a_whole_network_give_pytorchs_losses() {
+    let fixture = fixture("whole_network.safetensors");
+    let decay = Rule::AdamW { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 1e-2 };
+    for (optimizer, rule, lr) in [("sgd", Rule::sgd(0.9), 1e-4), ("adamw", decay, 1e-6)] {
+        let (graph, mut params, freeze) = whole_network(&fixture);
+        let mut trainer = Trainer::new(graph, freeze, BnStats::Batch { momentum: 0.1 });
+        let (mut steps, pool) = (Optimizer::new(rule).unwrap(), Pool::new(0));
+        let images = input(80, 64, 64, 3, 2);
+        let expected = fixture.tensor(&format!("{optimizer}/losses")).unwrap();
+        for (step, expected) in expected.data().iter().enumerate() {
+            let rows = step * 8..step * 8 + 8;
+            let targets: Vec<usize> = rows.clone().map(|i| (i * 7 + 3) % 10).collect();
+            let logits = trainer.forward(&params, &images_like(&images, rows), &pool).unwrap();
+            let (loss, gradient) = cross_entropy(logits, &targets, None).unwrap();
+            assert!((loss - expected).abs() <= 1e-4, "{optimizer} step {step}: {loss} {expected}");
+            trainer.update_statistics(&mut params).unwrap();
+            let gradients = trainer.backward(&params, &gradient, &pool).unwrap();
+            steps.step_all(&mut params, gradients, lr).unwrap();
+        }
+        assert_eq!(expected.len(), 10);
     }
 }

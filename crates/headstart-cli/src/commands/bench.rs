@@ -5,10 +5,14 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
-use headstart::{BenchOptions, BenchReport, bench};
+use headstart::graph::BnStats;
+use headstart::{BenchOptions, BenchReport, BenchTrainOptions, BenchTrainReport, bench, bench_train};
 
 pub(crate) fn run(args: &Bench, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
+    if args.train {
+        return train(args, &workplace, printer);
+    }
     let options = BenchOptions {
         backbone: args.backbone.clone(),
         precision: args.precision.into(),
@@ -24,6 +28,45 @@ pub(crate) fn run(args: &Bench, printer: &Printer) -> anyhow::Result<Outcome> {
         printer.data(&text(&report))?;
     }
     Ok(Outcome::Fine)
+}
+
+fn train(args: &Bench, workplace: &Workplace, printer: &Printer) -> anyhow::Result<Outcome> {
+    let options = BenchTrainOptions {
+        backbone: args.backbone.clone(),
+        batch: args.batch,
+        size: args.size,
+        seconds: args.seconds,
+        unfreeze: args.unfreeze.clone(),
+        cached: args.cached,
+        stats: if args.batch_statistics { BnStats::Batch { momentum: 0.1 } } else { BnStats::Running },
+    };
+    let report = bench_train(&workplace.session(), &options)?;
+    if printer.is_json() {
+        printer.json(&report)?;
+    } else {
+        printer.data(&train_text(&report))?;
+    }
+    Ok(Outcome::Fine)
+}
+
+fn train_text(r: &BenchTrainReport) -> String {
+    let from = if r.cached { "from the cached activations of" } else { "with the frozen part up to" };
+    let [trunk, forward, backward, optimizer] = r.parts_ms;
+    format!(
+        "{}: {:.1} images/s, {:.1} ms a training step of {} at {} pixels, {from} `{}`\n\
+         {} trained values, {} threads, {}; trunk {trunk:.1} ms, forward {forward:.1} ms, backward {backward:.1} ms, \
+         optimiser {optimizer:.1} ms; peak {:.0} GFLOP/s\n",
+        r.backbone,
+        r.images_per_second,
+        r.ms_per_step,
+        r.batch,
+        r.size,
+        r.cut,
+        r.trainable_parameters,
+        r.threads,
+        r.isa,
+        r.peak_gflops,
+    )
 }
 
 fn text(r: &BenchReport) -> String {

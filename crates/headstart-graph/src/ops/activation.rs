@@ -1,8 +1,7 @@
-//! Elementwise activations of any shape. Saved between forward and backward: the input.
+//! Elementwise activations of any shape. Saved between forward and backward: the output, which tells where the
+//! function rises.
 
 use headstart_kernels as kernels;
-use headstart_kernels::Pool;
-use headstart_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// An elementwise activation.
@@ -21,24 +20,6 @@ impl Activation {
             Activation::Relu => kernels::Activation::Relu,
             Activation::Relu6 => kernels::Activation::Relu6,
         }
-    }
-
-    pub(crate) fn forward(self, pool: &Pool, x: &Tensor) -> Tensor {
-        let mut out = x.clone();
-        let kernel = self.kernel();
-        pool.chunks_mut(out.data_mut(), x.row_len(), |_, row| {
-            row.iter_mut().for_each(|v| *v = kernel.apply(*v))
-        });
-        out
-    }
-
-    pub(crate) fn backward(self, pool: &Pool, x: &Tensor, gradient: &Tensor) -> Tensor {
-        let mut out = gradient.clone();
-        let kernel = self.kernel();
-        pool.chunks_mut(out.data_mut(), x.row_len(), |i, row| {
-            row.iter_mut().zip(x.row(i)).for_each(|(g, &v)| *g *= kernel.slope(v));
-        });
-        out
     }
 }
 

@@ -3,11 +3,14 @@
 //! The checkpoint's weight is `[out, in / groups, kh, kw]`; the kernels want `[kh * kw * in, out]` (dense) or
 //! `[kh * kw, c]` (depthwise). Saved between forward and backward: the input.
 
-use super::{each_image, sum_over_images, sum_over_rows};
+use super::Engine;
 use crate::op::image;
 use crate::{GraphError, ParamSpec};
-use headstart_kernels::{self as kernels, Isa, Pool};
-use headstart_tensor::{Shape, Tensor};
+use headstart_kernels::{
+    self as kernels, Buffer, PackedConv, PackedDepthwise, PackedDepthwiseInputGradient, PackedInputGradient,
+    Pool, Winograd4,
+};
+use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Zeros around the image.
@@ -40,11 +43,14 @@ pub struct Conv2d {
     pub bias: bool,
 }
 
-/// Gradients of a convolution; `None` where not asked for.
-pub(crate) struct ConvGradients {
-    pub(crate) input: Option<Tensor>,
-    pub(crate) weight: Option<Tensor>,
-    pub(crate) bias: Option<Tensor>,
+/// What follows a convolution: `activation(conv scale + bias + residual)`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Epilogue<'a> {
+    /// A factor and a term for each output channel.
+    pub(crate) scale: Option<&'a [f32]>,
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) residual: Option<&'a [f32]>,
+    pub(crate) activation: Option<kernels::Activation>,
 }
 
 impl Conv2d {
@@ -127,13 +133,6 @@ impl Conv2d {
         packed
     }
 
-    /// The other way: a gradient in the kernels' order, in the checkpoint's.
-    fn unpack(&self, packed: &[f32]) -> Vec<f32> {
-        let mut weight = vec![0.0; packed.len()];
-        self.reorder(|checkpoint, kernel| weight[checkpoint] = packed[kernel]);
-        weight
-    }
-
     /// Every weight's place in the checkpoint and in the kernels' order.
     fn reorder(&self, mut f: impl FnMut(usize, usize)) {
         let taps = self.kernel[0] * self.kernel[1];
@@ -147,76 +146,125 @@ impl Conv2d {
         }
     }
 
-    /// `[n, h, w, c]` to `[n, oh, ow, oc]`.
+    /// `[n, h, w, c]` to `[n, oh, ow, oc]`, with what follows.
     pub(crate) fn forward(
         &self,
-        pool: &Pool,
-        x: &Tensor,
+        engine: &Engine,
         sizes: &kernels::Conv,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-    ) -> Tensor {
-        let packed = self.pack(weight.data());
-        each_image(pool, x.dims()[0], &Shape::from(sizes.output), |i, out| {
-            if self.is_depthwise() {
-                kernels::depthwise(sizes, x.row(i), &packed, out);
-            } else {
-                let mut scratch = vec![0.0; sizes.scratch()];
-                kernels::conv2d(Isa::current(), sizes, x.row(i), &packed, &mut scratch, out);
-            }
-            if let Some(bias) = bias {
-                kernels::epilogue(out, bias.data(), None, None);
-            }
+        x: &[f32],
+        weight: &[f32],
+        then: Epilogue,
+    ) -> Buffer {
+        let Engine { isa, pool, spare } = *engine;
+        let (channels, activation) = (self.out_channels, then.activation);
+        if !self.is_depthwise() && Winograd4::suits(isa, sizes) {
+            let packed = Winograd4::of_step(isa, pool, spare, *sizes, weight, then.scale, then.bias);
+            return winograd(engine, packed, x, then.residual, activation);
+        }
+        let mut weight = self.pack(weight);
+        if let Some(scale) = then.scale {
+            let rows = weight.chunks_exact_mut(channels);
+            rows.for_each(|row| row.iter_mut().zip(scale).for_each(|(w, s)| *w *= s));
+        }
+        let bias = then.bias.map_or_else(|| vec![0.0; channels], <[f32]>::to_vec);
+        let single = Pool::single();
+        if self.is_depthwise() {
+            let packed = PackedDepthwise::new(isa, *sizes, &weight, &bias);
+            engine.each_image(sizes, packed.scratch(), x, then.residual, |x, residual, scratch, out| {
+                packed.run(&single, x, residual, activation, scratch, out);
+            })
+        } else {
+            let packed = PackedConv::new(isa, *sizes, &weight, &bias);
+            engine.each_image(sizes, packed.scratch(), x, then.residual, |x, residual, scratch, out| {
+                packed.run(&single, x, residual, activation, scratch, out);
+            })
+        }
+    }
+
+    /// The gradient of the input, `[n, h, w, c]`, from that of the output, whose channels count `scale` times;
+    /// `residual` is added to it.
+    pub(crate) fn input_gradient(
+        &self,
+        engine: &Engine,
+        sizes: &kernels::Conv,
+        weight: &[f32],
+        scale: Option<&[f32]>,
+        gradient: &[f32],
+        residual: Option<&[f32]>,
+    ) -> Buffer {
+        let Engine { isa, pool, spare } = *engine;
+        let turned = kernels::Conv { input: sizes.output, output: sizes.input, ..*sizes };
+        if self.is_depthwise() {
+            let packed = PackedDepthwiseInputGradient::new(isa, *sizes, weight, scale);
+            return engine.each_image(
+                &turned,
+                packed.scratch(),
+                gradient,
+                residual,
+                |g, residual, scratch, out| {
+                    packed.run(g, residual, scratch, out);
+                },
+            );
+        }
+        if Winograd4::suits(isa, &turned) && sizes.pad.iter().all(|&p| p <= 2) {
+            let packed = Winograd4::of_input_gradient(isa, pool, spare, *sizes, weight, scale);
+            return winograd(engine, packed, gradient, residual, None);
+        }
+        let packed = PackedInputGradient::new(isa, *sizes, weight, scale);
+        engine.each_image(&turned, packed.scratch(), gradient, residual, |g, residual, scratch, out| {
+            packed.run(g, residual, scratch, out);
         })
     }
 
-    /// Gradients from that of the output, `[n, oh, ow, oc]`: of the input where `input`, of weight and bias
-    /// where `params`.
-    pub(crate) fn backward(
+    /// The gradient of the weight, in the checkpoint's layout.
+    pub(crate) fn weight_gradient(
         &self,
-        pool: &Pool,
-        x: &Tensor,
+        engine: &Engine,
         sizes: &kernels::Conv,
-        weight: &Tensor,
-        gradient: &Tensor,
-        (input, params): (bool, bool),
-    ) -> ConvGradients {
-        let (n, isa) = (x.dims()[0], Isa::current());
-        let scratch = || vec![0.0; sizes.scratch()];
-        let input = input.then(|| {
-            let packed = self.pack(weight.data());
-            each_image(pool, n, &Shape::from(sizes.input), |i, dx| {
-                if self.is_depthwise() {
-                    kernels::depthwise_input_gradient(sizes, &packed, gradient.row(i), dx);
-                } else {
-                    kernels::conv2d_input_gradient(isa, sizes, &packed, gradient.row(i), &mut scratch(), dx);
-                }
-            })
-        });
-        let dw = params.then(|| {
-            let sum = sum_over_images(pool, n, weight.len(), |i, sum| {
-                if self.is_depthwise() {
-                    kernels::depthwise_weight_gradient(sizes, x.row(i), gradient.row(i), sum);
-                } else {
-                    kernels::conv2d_weight_gradient(
-                        isa,
-                        sizes,
-                        x.row(i),
-                        gradient.row(i),
-                        &mut scratch(),
-                        sum,
-                    );
-                }
-            });
-            let sum = self.unpack(&sum);
-            Tensor::from_fn(weight.shape().clone(), |i| sum[i])
-        });
-        let bias = (params && self.bias).then(|| {
-            let sums = sum_over_rows(gradient.data(), self.out_channels);
-            Tensor::from_fn([self.out_channels], |i| sums[i])
-        });
-        ConvGradients { input, weight: dw, bias }
+        x: &[f32],
+        gradient: &[f32],
+        to: &mut [f32],
+    ) {
+        let Engine { isa, pool, spare } = *engine;
+        if self.is_depthwise() {
+            kernels::depthwise_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
+        } else if Winograd4::suits(isa, sizes) {
+            kernels::winograd_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
+        } else {
+            kernels::conv_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
+        }
     }
+}
+
+/// Images of a call where they share weights. Their bytes do not depend on it.
+const GROUP: usize = 8;
+
+/// All images by Winograd's algorithm; the weights' memory goes back.
+fn winograd(
+    engine: &Engine,
+    packed: Winograd4,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    activation: Option<kernels::Activation>,
+) -> Buffer {
+    let conv = *packed.conv();
+    let (one, len) = (conv.input.iter().product::<usize>(), conv.output.iter().product::<usize>());
+    let n = x.len() / one;
+    let group = match Winograd4::wants_company(&conv) {
+        true => n.div_ceil(engine.pool.threads()).clamp(1, GROUP),
+        false => 1,
+    };
+    let mut out = engine.spare.take(n * len);
+    engine.pool.chunks_mut(&mut out, group * len, |i, out| {
+        let (first, count) = (i * group, out.len() / len);
+        let mut scratch = engine.spare.take(packed.scratch(count));
+        let residual = residual.map(|r| &r[first * len..(first + count) * len]);
+        let x = &x[first * one..(first + count) * one];
+        packed.run(&Pool::single(), x, residual, activation, &mut scratch, out);
+        engine.spare.give(scratch);
+    });
+    packed.recycle(engine.spare);
+    out
 }
 
 impl std::fmt::Display for Conv2d {
@@ -259,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn packing_and_unpacking_are_inverse() {
+    fn packing_puts_the_output_channels_last() {
         for groups in [1, 6] {
             let conv = Conv2d {
                 in_channels: 6,
@@ -273,8 +321,10 @@ mod tests {
             let n = conv.params()[0].shape.len();
             let weight: Vec<f32> = (0..n).map(|i| i as f32).collect();
             let packed = conv.pack(&weight);
-            assert_eq!(conv.unpack(&packed), weight);
-            assert_ne!(packed, weight);
+            let mut back = vec![0.0; n];
+            conv.reorder(|checkpoint, kernel| back[checkpoint] = packed[kernel]);
+            assert_eq!(back, weight);
+            assert_eq!(packed[1], weight[n / 6], "the next output channel");
         }
     }
 }

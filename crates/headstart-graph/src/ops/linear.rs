@@ -1,10 +1,10 @@
 //! `y = x weight^T + bias` over features, row by row of `[in]` or `[tokens, in]`. The checkpoint's weight is `[out, in]`, the bias `[out]`.
 //! Saved between forward and backward: the input.
 
-use super::{each_image, sum_over_rows};
+use super::Engine;
 use crate::{GraphError, ParamSpec};
-use headstart_kernels::{Isa, Mat, Pool, epilogue, matmul};
-use headstart_tensor::{Shape, Tensor};
+use headstart_kernels::{Buffer, Conv, Mat, epilogue, matmul};
+use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Attributes of a linear layer.
@@ -38,33 +38,49 @@ impl Linear {
         ]
     }
 
-    /// `[n, .., in]` to `[n, .., out]`.
-    pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-        each_image(pool, x.dims()[0], &rows_of(x, self.out_features), |i, out| {
-            let weight = Mat::new(weight.data(), self.out_features, self.in_features);
-            let rows = out.len() / self.out_features;
-            matmul(Isa::current(), Mat::new(x.row(i), rows, self.in_features), weight.t(), out, false);
-            epilogue(out, bias.data(), None, None);
+    /// `[n, .., in]` to `[n, .., out]`, each of the `n` with `rows` rows.
+    pub(crate) fn forward(
+        &self,
+        engine: &Engine,
+        rows: usize,
+        x: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+    ) -> Buffer {
+        let weight = Mat::new(weight, self.out_features, self.in_features);
+        let sizes = sizes(rows, self.in_features, self.out_features);
+        engine.each_image(&sizes, 0, x, None, |x, _, _, out| {
+            matmul(engine.isa, Mat::new(x, rows, self.in_features), weight.t(), out, false);
+            epilogue(out, bias, None, None);
         })
     }
 
-    pub(crate) fn input_gradient(&self, pool: &Pool, weight: &Tensor, gradient: &Tensor) -> Tensor {
-        each_image(pool, gradient.dims()[0], &rows_of(gradient, self.in_features), |i, dx| {
-            let weight = Mat::new(weight.data(), self.out_features, self.in_features);
-            let rows = dx.len() / self.in_features;
-            matmul(Isa::current(), Mat::new(gradient.row(i), rows, self.out_features), weight, dx, false);
+    pub(crate) fn input_gradient(
+        &self,
+        engine: &Engine,
+        rows: usize,
+        weight: &[f32],
+        gradient: &[f32],
+    ) -> Buffer {
+        let weight = Mat::new(weight, self.out_features, self.in_features);
+        let sizes = sizes(rows, self.out_features, self.in_features);
+        engine.each_image(&sizes, 0, gradient, None, |g, _, _, out| {
+            matmul(engine.isa, Mat::new(g, rows, self.out_features), weight, out, false);
         })
     }
 
-    /// The gradients of weight and bias.
-    pub(crate) fn param_gradients(&self, x: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
+    /// The gradient of the weight, from all rows of the batch.
+    pub(crate) fn weight_gradient(&self, engine: &Engine, x: &[f32], gradient: &[f32], to: &mut [f32]) {
         let n = x.len() / self.in_features;
-        let mut weight = Tensor::zeros([self.out_features, self.in_features]);
-        let g = Mat::new(gradient.data(), n, self.out_features);
-        matmul(Isa::current(), g.t(), Mat::new(x.data(), n, self.in_features), weight.data_mut(), false);
-        let bias = sum_over_rows(gradient.data(), self.out_features);
-        (weight, Tensor::from_fn([self.out_features], |i| bias[i]))
+        let g = Mat::new(gradient, n, self.out_features);
+        matmul(engine.isa, g.t(), Mat::new(x, n, self.in_features), to, false);
     }
+}
+
+/// Rows as the image they are to a kernel.
+fn sizes(rows: usize, inner: usize, outer: usize) -> Conv {
+    let one = [1, 1];
+    Conv { input: [1, rows, inner], output: [1, rows, outer], kernel: one, stride: one, pad: [0, 0] }
 }
 
 /// The transpose of `[rows, columns]`, in square blocks so that both sides stay in cache.
@@ -81,14 +97,6 @@ pub(crate) fn transposed(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32
         }
     }
     out
-}
-
-/// The shape of one image of `x` with `features` last.
-fn rows_of(x: &Tensor, features: usize) -> Shape {
-    let mut dims = x.dims()[1..].to_vec();
-    dims.pop();
-    dims.push(features);
-    Shape::from(dims)
 }
 
 impl std::fmt::Display for Linear {

@@ -62,13 +62,12 @@ impl Linears {
         Ok((Tensor::from_fn([out, self.in_features], |i| weight[i]), Tensor::from_fn([out], |i| bias[i])))
     }
 
-    /// The gradients of all parts, by the name within the node.
-    pub(crate) fn param_gradients(&self, x: &Tensor, gradient: &Tensor) -> Vec<(String, Tensor)> {
-        let (weight, bias) = self.joint().param_gradients(x, gradient);
+    /// The gradients of all parts, by the name within the node, from those of the joint weight and bias.
+    pub(crate) fn split(&self, weight: &[f32], bias: &[f64]) -> Vec<(String, Tensor)> {
         let size = self.out_features * self.in_features;
         let of = |(i, part): (usize, &String)| {
-            let w = Tensor::from_fn([self.out_features, self.in_features], |k| weight.data()[i * size + k]);
-            let b = Tensor::from_fn([self.out_features], |k| bias.data()[i * self.out_features + k]);
+            let w = Tensor::from_fn([self.out_features, self.in_features], |k| weight[i * size + k]);
+            let b = Tensor::from_fn([self.out_features], |k| bias[i * self.out_features + k] as f32);
             [(format!("{part}.weight"), w), (format!("{part}.bias"), b)]
         };
         self.parts.iter().enumerate().flat_map(of).collect()

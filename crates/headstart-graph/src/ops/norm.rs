@@ -1,14 +1,14 @@
-//! Batch normalisation over the channels of `[h, w, c]` by the running statistics (Ioffe and Szegedy 2015):
-//! `y = (x - running_mean) / sqrt(running_var + eps) * weight + bias`.
+//! Batch normalisation over the channels of `[h, w, c]` (Ioffe and Szegedy 2015), by the running statistics or by those
+//! of the batch: `y = (x - mean) / sqrt(var + eps) * weight + bias`.
 //!
-//! The statistics never move here: a frozen network stays what it was. Saved between forward and backward:
-//! the input.
+//! By running statistics it is a factor and a term for each channel, which a convolution before it takes over. By the
+//! batch's, saved between forward and backward: the input and its moments.
 
-use super::sum_over_rows;
+use super::Engine;
 use crate::op::image;
 use crate::{GraphError, ParamSpec};
-use headstart_kernels::Pool;
-use headstart_tensor::{Shape, Tensor};
+use headstart_kernels::moments;
+use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Attributes of a batch norm.
@@ -64,44 +64,81 @@ impl BatchNorm2d {
         (0..self.channels).map(|c| (scale(c), shift(c))).unzip()
     }
 
-    pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, p: NormParams) -> Tensor {
+    /// The norm by its running statistics, as [`BatchNorm2d::scale_and_shift`] in f32.
+    pub(crate) fn running(&self, p: NormParams) -> Normed {
         let (scale, shift) = self.scale_and_shift(p);
-        let (scale, shift): (Vec<f32>, Vec<f32>) = (single(&scale), single(&shift));
-        let mut out = x.clone();
-        pool.chunks_mut(out.data_mut(), x.row_len(), |_, image| {
-            for pixel in image.chunks_exact_mut(self.channels) {
-                for ((v, &a), &b) in pixel.iter_mut().zip(&scale).zip(&shift) {
-                    *v = *v * a + b;
-                }
-            }
-        });
-        out
-    }
-
-    /// The input's gradient.
-    pub(crate) fn input_gradient(&self, pool: &Pool, p: NormParams, gradient: &Tensor) -> Tensor {
-        let scale = single(&self.scale_and_shift(p).0);
-        let mut out = gradient.clone();
-        pool.chunks_mut(out.data_mut(), gradient.row_len(), |_, image| {
-            for pixel in image.chunks_exact_mut(self.channels) {
-                pixel.iter_mut().zip(&scale).for_each(|(v, &a)| *v *= a);
-            }
-        });
-        out
-    }
-
-    /// The gradients of weight and bias: `sum g (x - mean) / sqrt(var + eps)` and `sum g`.
-    pub(crate) fn param_gradients(&self, x: &Tensor, p: NormParams, gradient: &Tensor) -> (Tensor, Tensor) {
-        let mut weight = vec![0.0f64; self.channels];
-        for (x, g) in x.data().chunks_exact(self.channels).zip(gradient.data().chunks_exact(self.channels)) {
-            for (c, w) in weight.iter_mut().enumerate() {
-                *w += (f64::from(x[c]) - f64::from(p.mean[c])) * f64::from(g[c]);
-            }
+        Normed {
+            scale: single(&scale),
+            shift: single(&shift),
+            mean: p.mean.to_vec(),
+            deviation: p.var.iter().map(|&v| (f64::from(v) + self.eps).sqrt()).collect(),
+            moments: None,
         }
-        let bias = sum_over_rows(gradient.data(), self.channels);
-        let deviation = |c: usize| (f64::from(p.var[c]) + self.eps).sqrt();
-        let weight = Tensor::from_fn([self.channels], |c| (weight[c] / deviation(c)) as f32);
-        (weight, Tensor::from_fn([self.channels], |c| bias[c]))
+    }
+
+    /// The norm by the statistics of `x` `[.., channels]`.
+    pub(crate) fn batch(&self, engine: &Engine, p: NormParams, x: &[f32]) -> Normed {
+        let (mean, var) = moments(engine.isa, engine.pool, x, self.channels);
+        let deviation: Vec<f64> = var.iter().map(|v| (v + self.eps).sqrt()).collect();
+        let scale = |c: usize| f64::from(p.weight[c]) / deviation[c];
+        let shift = |c: usize| f64::from(p.bias[c]) - mean[c] * scale(c);
+        let (scale, shift): (Vec<f64>, Vec<f64>) = (0..self.channels).map(|c| (scale(c), shift(c))).unzip();
+        let (scale, shift, center) = (single(&scale), single(&shift), single(&mean));
+        let count = (x.len() / self.channels) as f64;
+        Normed { scale, shift, mean: center, deviation, moments: Some(Moments { mean, var, count }) }
+    }
+}
+
+/// A batch norm with its statistics.
+#[derive(Debug, Clone)]
+pub(crate) struct Normed {
+    /// `y = x scale + shift`.
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) mean: Vec<f32>,
+    /// `sqrt(var + eps)`.
+    pub(crate) deviation: Vec<f64>,
+    /// Those of the batch, where it was normalised by them.
+    pub(crate) moments: Option<Moments>,
+}
+
+/// Statistics of a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Moments {
+    pub(crate) mean: Vec<f64>,
+    /// Divided by the number of values.
+    pub(crate) var: Vec<f64>,
+    /// Values of a channel.
+    pub(crate) count: f64,
+}
+
+impl Normed {
+    /// What the input's gradient is made of: `g a + (x - mean) b + c`, from the sums of `g` and of `g (x - mean)`. The
+    /// statistics of the batch move with the input, running ones do not.
+    pub(crate) fn gradient_factors(&self, sums: &[f64], products: &[f64]) -> [Vec<f32>; 3] {
+        let channels = 0..self.scale.len();
+        let zeros = || vec![0.0; self.scale.len()];
+        let Some(moments) = &self.moments else { return [self.scale.clone(), zeros(), zeros()] };
+        let scale = |c: usize| f64::from(self.scale[c]);
+        let b = |c: usize| -scale(c) * products[c] / moments.count / (self.deviation[c] * self.deviation[c]);
+        let c = |c: usize| -scale(c) * sums[c] / moments.count;
+        [
+            self.scale.clone(),
+            channels.clone().map(|i| b(i) as f32).collect(),
+            channels.map(|i| c(i) as f32).collect(),
+        ]
+    }
+}
+
+impl Moments {
+    /// Moves a running mean and variance toward these by `momentum`; the variance is the unbiased one, as in PyTorch.
+    pub(crate) fn update(&self, momentum: f64, mean: &mut [f32], var: &mut [f32]) {
+        let toward = |running: &mut f32, found: f64| {
+            *running = ((1.0 - momentum) * f64::from(*running) + momentum * found) as f32;
+        };
+        mean.iter_mut().zip(&self.mean).for_each(|(running, &found)| toward(running, found));
+        let unbiased = self.count / (self.count - 1.0);
+        var.iter_mut().zip(&self.var).for_each(|(running, &found)| toward(running, found * unbiased));
     }
 }
 

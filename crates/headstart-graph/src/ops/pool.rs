@@ -1,12 +1,12 @@
-//! Max pooling under a window and the global average, over `[h, w, c]`. Saved: the input (max pooling).
+//! Max pooling under a window and the global average, over `[h, w, c]`. Saved: input and output (max
+//! pooling).
 
-use super::each_image;
+use super::Engine;
 use crate::GraphError;
 use crate::op::image;
 use crate::ops::{Conv2d, Padding};
-use headstart_kernels as kernels;
-use headstart_kernels::{Isa, Pool};
-use headstart_tensor::{Shape, Tensor};
+use headstart_kernels::{self as kernels, Buffer, MaxPool, Scale};
+use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 /// Attributes of a max pooling.
@@ -44,26 +44,30 @@ impl MaxPool2d {
         self.as_conv(channels).output_shape(node, input)
     }
 
-    pub(crate) fn sizes(&self, input: &Shape, output: &Shape) -> kernels::MaxPool {
+    pub(crate) fn sizes(&self, input: &Shape, output: &Shape) -> MaxPool {
         self.as_conv(input.dims()[2]).sizes(input, output)
     }
 
-    pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, sizes: &kernels::MaxPool) -> Tensor {
-        each_image(pool, x.dims()[0], &Shape::from(sizes.output), |i, out| {
-            kernels::max_pool(Isa::current(), sizes, x.row(i), out)
-        })
+    pub(crate) fn forward(&self, engine: &Engine, sizes: &MaxPool, x: &[f32]) -> Buffer {
+        engine.each_image(sizes, 0, x, None, |x, _, _, out| kernels::max_pool(engine.isa, sizes, x, out))
     }
 
+    /// From the input, the output and its gradient.
     pub(crate) fn backward(
         &self,
-        pool: &Pool,
-        x: &Tensor,
-        sizes: &kernels::MaxPool,
-        gradient: &Tensor,
-    ) -> Tensor {
-        each_image(pool, x.dims()[0], &Shape::from(sizes.input), |i, dx| {
-            kernels::max_pool_gradient(sizes, x.row(i), gradient.row(i), dx);
-        })
+        engine: &Engine,
+        sizes: &MaxPool,
+        x: &[f32],
+        out: &[f32],
+        gradient: &[f32],
+    ) -> Buffer {
+        let (one, len) = (sizes.input.iter().product::<usize>(), sizes.output.iter().product::<usize>());
+        let mut dx = engine.spare.take(x.len());
+        engine.pool.chunks_mut(&mut dx, one, |i, dx| {
+            let (of, from) = (i * one..(i + 1) * one, i * len..(i + 1) * len);
+            kernels::max_pool_gradient(engine.isa, sizes, &x[of], &out[from.clone()], &gradient[from], dx);
+        });
+        dx
     }
 }
 
@@ -74,20 +78,27 @@ impl std::fmt::Display for MaxPool2d {
     }
 }
 
-/// `[n, h, w, c]` to `[n, c]`.
-pub(crate) fn global_avg_pool(pool: &Pool, x: &Tensor) -> Tensor {
-    let channels = x.dims()[3];
-    each_image(pool, x.dims()[0], &Shape::from([channels]), |i, out| {
-        kernels::global_avg_pool(x.row(i), kernels::Scale::ONE, out)
-    })
+/// The sizes of the global average of `[h, w, c]`.
+fn whole(input: &Shape) -> Conv2d {
+    let dims = input.dims();
+    MaxPool2d { kernel: [dims[0], dims[1]], stride: [1, 1], padding: [0, 0] }.as_conv(dims[2])
+}
+
+/// `[n, h, w, c]` to `[n, c]`; `input` is the shape of one.
+pub(crate) fn global_avg_pool(engine: &Engine, input: &Shape, x: &[f32]) -> Buffer {
+    let sizes = whole(input).sizes(input, &Shape::from([1, 1, input.dims()[2]]));
+    engine.each_image(&sizes, 0, x, None, |x, _, _, out| kernels::global_avg_pool(x, Scale::ONE, out))
 }
 
 /// The gradient of the mean: spread evenly over the pixels of `input`, `[h, w, c]`.
-pub(crate) fn global_avg_pool_gradient(pool: &Pool, input: &Shape, gradient: &Tensor) -> Tensor {
-    let pixels = (input.dims()[0] * input.dims()[1]) as f32;
-    each_image(pool, gradient.dims()[0], input, |i, dx| {
-        for pixel in dx.chunks_exact_mut(gradient.row_len()) {
-            pixel.iter_mut().zip(gradient.row(i)).for_each(|(d, &g)| *d = g / pixels);
+pub(crate) fn global_avg_pool_gradient(engine: &Engine, input: &Shape, gradient: &[f32]) -> Buffer {
+    let (pixels, channels) = ((input.dims()[0] * input.dims()[1]) as f32, input.dims()[2]);
+    let mut dx = engine.spare.take(gradient.len() / channels * input.len());
+    engine.pool.chunks_mut(&mut dx, input.len(), |i, dx| {
+        let gradient = &gradient[i * channels..(i + 1) * channels];
+        for pixel in dx.chunks_exact_mut(channels) {
+            pixel.iter_mut().zip(gradient).for_each(|(d, &g)| *d = g / pixels);
         }
-    })
+    });
+    dx
 }

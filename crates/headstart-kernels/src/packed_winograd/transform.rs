@@ -24,7 +24,7 @@ pub(super) fn kernel_side<const IN: usize>(i: usize) -> [f64; 3] {
 /// # Safety
 /// As [`Simd`].
 #[inline(always)]
-pub(super) unsafe fn input_side<S: Simd, const IN: usize>(s: S, d: [S::V; IN]) -> [S::V; IN] {
+pub(crate) unsafe fn input_side<S: Simd, const IN: usize>(s: S, d: [S::V; IN]) -> [S::V; IN] {
     // SAFETY: the caller's contract.
     unsafe {
         let minus_one = s.splat(-1.0);
@@ -79,6 +79,6 @@ pub(super) unsafe fn output_side<S: Simd, const IN: usize, const OUT: usize>(
 
 /// Rows of `M` vectors from `N` of their columns.
 #[inline(always)]
-pub(super) fn transposed<S: Simd, const N: usize, const M: usize>(columns: [[S::V; M]; N]) -> [[S::V; N]; M] {
+pub(crate) fn transposed<S: Simd, const N: usize, const M: usize>(columns: [[S::V; M]; N]) -> [[S::V; N]; M] {
     std::array::from_fn(|i| std::array::from_fn(|j| columns[j][i]))
 }

@@ -12,7 +12,7 @@ use crate::metrics::{argmax, log_loss};
 use crate::optim::Optimizer;
 use crate::{Error, Session};
 use headstart_data::{Preprocess, View};
-use headstart_graph::{Graph, Params, Trunk};
+use headstart_graph::{BnStats, Graph, Params, Trainer, Trunk};
 use headstart_tensor::{Rng, Tensor};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -107,14 +107,16 @@ impl Fit<'_> {
         };
         let boundary = Boundary::open(self.session, &split.trunk, params, &setting)?;
         let rates = rates(self.graph, self.unfrozen, &unfrozen.freeze, recipe.lr_decay);
-        let tail = Tail { graph: split.tail, freeze: unfrozen.freeze, rates };
+        // The running statistics of norms never move: they fit the data better than a small batch's.
+        let trainer = Trainer::new(split.tail, unfrozen.freeze, BnStats::Running);
+        let tail = Tail { trainer, rates };
         Ok(Phase { upper, tail, cut: split.cut, boundary, views })
     }
 
     /// What `params` give on the validation images: right answers and mean cross-entropy, not finite where an answer is
     /// none; and the logits.
     pub(crate) fn evaluate(&self, phase: &mut Phase, params: &Params) -> Result<(Best, Tensor), Error> {
-        let tail = Trunk::compile(&phase.tail.graph, params)?;
+        let tail = Trunk::compile(phase.tail.trainer.graph(), params)?;
         let block = (BLOCK_VALUES / tail.input().len().max(1)).clamp(1, 512);
         let mut logits = Vec::new();
         let all: Vec<(usize, View)> = (0..self.val.labels.len()).map(|i| (i, View::Center)).collect();
@@ -247,7 +249,7 @@ impl Fit<'_> {
             let (rows, targets) = self.batch(phase, epoch, images)?;
             let mut rng = Rng::named(self.options.seed, &format!("step {}", run.state.step));
             let batch = (rows, &targets[..]);
-            let found = stepper.step(&phase.tail, params, &mut run.optimizer, batch, lr, &mut rng)?;
+            let found = stepper.step(&mut phase.tail, params, &mut run.optimizer, batch, lr, &mut rng)?;
             if !found.loss.is_finite() {
                 return Err(self.runaway(found.loss, epoch, run.state.step + 1, recipe.lr));
             }

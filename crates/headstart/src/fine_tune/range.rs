@@ -34,7 +34,8 @@ pub(crate) fn find(fit: &Fit, phase: &mut Phase, params: &Params, recipe: &TuneR
         fit.session.check()?;
         let lr = LOWEST * (HIGHEST / LOWEST).powf(step as f64 / (STEPS - 1) as f64);
         let (rows, targets) = fit.batch(phase, 1, batches[step % batches.len()])?;
-        let found = stepper.step(&phase.tail, &mut params, &mut optimizer, (rows, &targets), lr, &mut rng)?;
+        let found =
+            stepper.step(&mut phase.tail, &mut params, &mut optimizer, (rows, &targets), lr, &mut rng)?;
         fit.session.progress.advance(1);
         smooth = SMOOTHING * smooth + (1.0 - SMOOTHING) * f64::from(found.loss);
         let mean = smooth / (1.0 - SMOOTHING.powi(step as i32 + 1));
@@ -80,7 +81,7 @@ pub(crate) fn measure(
         let (x, targets) = fit.batch(phase, 1, &images)?;
         rows.push(started.elapsed().as_secs_f64());
         let started = Instant::now();
-        stepper.step(&phase.tail, &mut params, &mut optimizer, (x, &targets), 0.0, &mut rng)?;
+        stepper.step(&mut phase.tail, &mut params, &mut optimizer, (x, &targets), 0.0, &mut rng)?;
         steps.push(started.elapsed().as_secs_f64());
     }
     let median = |mut times: Vec<f64>| {

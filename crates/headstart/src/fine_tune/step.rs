@@ -7,7 +7,7 @@ use crate::loss::{SoftTarget, soft_cross_entropy};
 use crate::metrics::argmax;
 use crate::optim::{Optimizer, Rule};
 use crate::{Error, OptimizerKind};
-use headstart_graph::{Freeze, Gradients, Graph, Params, backward, forward};
+use headstart_graph::{Freeze, Gradients, Graph, Params, Trainer};
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use std::collections::BTreeMap;
@@ -18,9 +18,7 @@ const RUNAWAY: f32 = 1e4;
 /// The part of a network that learns.
 pub(crate) struct Tail {
     /// Its input is the trunk's output.
-    pub(crate) graph: Graph,
-    /// What of it learns.
-    pub(crate) freeze: Freeze,
+    pub(crate) trainer: Trainer,
     /// Each trained parameter's learning rate, as a share of the classifier's.
     pub(crate) rates: BTreeMap<String, f64>,
 }
@@ -66,7 +64,7 @@ impl Stepper<'_> {
     /// Takes one step of learning rate `lr` on rows `x` `[n, ..cut]` of classes `targets`; `rng` draws mixup.
     pub(crate) fn step(
         &self,
-        tail: &Tail,
+        tail: &mut Tail,
         params: &mut Params,
         optimizer: &mut Optimizer,
         (mut x, targets): (Tensor, &[usize]),
@@ -74,8 +72,7 @@ impl Stepper<'_> {
         rng: &mut Rng,
     ) -> Result<Stepped, Error> {
         let targets = self.mix(&mut x, targets, rng);
-        let activations = forward(&tail.graph, params, x, self.pool)?;
-        let logits = activations.output();
+        let logits = tail.trainer.forward(params, &x, self.pool)?;
         let lost = |loss| Ok(Stepped { loss, correct: 0 });
         if let Some(&value) = logits.data().iter().find(|v| !v.is_finite()) {
             return lost(value);
@@ -89,25 +86,24 @@ impl Stepper<'_> {
             argmax(logits.row(i)) == if t.share >= 0.5 { t.class } else { t.other }
         };
         let correct = targets.iter().enumerate().filter(|&t| right(t)).count();
-        let gradients = backward(&tail.graph, params, &activations, gradient, &tail.freeze, self.pool)?;
-        let norm = norm(&gradients);
+        let gradients = tail.trainer.backward(params, &gradient, self.pool)?;
+        let norm = norm(gradients);
         if !norm.is_finite() {
             return lost(f32::NAN);
         }
         let scale = match self.recipe.clip {
-            clip if clip > 0.0 && norm > clip => (clip / norm) as f32,
-            _ => 1.0,
+            clip if clip > 0.0 && norm > clip => Some((clip / norm) as f32),
+            _ => None,
         };
-        for (name, mut gradient) in gradients {
-            if scale < 1.0 {
-                gradient.data_mut().iter_mut().for_each(|g| *g *= scale);
-            }
-            let parameter = params.get_mut(&name).map(Tensor::data_mut).unwrap_or_default();
-            let lr = lr * tail.rates.get(&name).copied().unwrap_or(1.0);
+        for (name, gradient) in gradients {
+            let clipped: Option<Vec<f32>> = scale.map(|s| gradient.data().iter().map(|g| g * s).collect());
+            let values = clipped.as_deref().unwrap_or(gradient.data());
+            let parameter = params.get_mut(name).map(Tensor::data_mut).unwrap_or_default();
+            let lr = lr * tail.rates.get(name).copied().unwrap_or(1.0);
             // Norms and biases are the parameters of one dimension.
             match gradient.dims().len() {
-                0 | 1 => optimizer.step_undecayed(&name, parameter, gradient.data(), lr)?,
-                _ => optimizer.step(&name, parameter, gradient.data(), lr)?,
+                0 | 1 => optimizer.step_undecayed(name, parameter, values, lr)?,
+                _ => optimizer.step(name, parameter, values, lr)?,
             }
         }
         Ok(Stepped { loss, correct })
@@ -159,7 +155,7 @@ fn norm(gradients: &Gradients) -> f64 {
 mod tests {
     use super::*;
     use crate::fine_tune::unfreeze::unfreeze;
-    use headstart_graph::{GraphBuilder, Op, Padding};
+    use headstart_graph::{BnStats, GraphBuilder, Op, Padding};
     use headstart_testing::{input, seeded};
 
     fn tail() -> (Tail, Params) {
@@ -177,17 +173,18 @@ mod tests {
             params.map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0))).collect();
         let all = unfreeze(&graph, "fc", &["all".into()]).unwrap();
         let rates = rates(&graph, &all, &all.freeze, 0.5);
-        (Tail { graph, freeze: all.freeze, rates }, params)
+        (Tail { trainer: Trainer::new(graph, all.freeze, BnStats::Running), rates }, params)
     }
 
     fn one_step(recipe: &TuneRecipe, lr: f64) -> (Params, Params, Stepped) {
-        let (tail, before) = tail();
+        let (mut tail, before) = tail();
         let mut after = before.clone();
         let pool = Pool::new(1);
         let stepper = Stepper { recipe, class_weights: None, pool: &pool };
         let mut optimizer = optimizer(recipe).unwrap();
         let batch = (input(4, 4, 4, 3, 1), &[0, 1, 2, 0][..]);
-        let stepped = stepper.step(&tail, &mut after, &mut optimizer, batch, lr, &mut Rng::new(1)).unwrap();
+        let stepped =
+            stepper.step(&mut tail, &mut after, &mut optimizer, batch, lr, &mut Rng::new(1)).unwrap();
         (before, after, stepped)
     }
 
@@ -229,8 +226,11 @@ mod tests {
         let clipped = TuneRecipe { clip: 1e-3, ..plain() };
         let (before, after, _) = one_step(&clipped, 1.0);
         let (tail, _) = tail();
-        let moved =
-            tail.freeze.trainable().map(|name| (moved(&before, &after, name) / tail.rates[name]).powi(2));
+        let moved = tail
+            .trainer
+            .freeze()
+            .trainable()
+            .map(|name| (moved(&before, &after, name) / tail.rates[name]).powi(2));
         let length = moved.sum::<f64>().sqrt();
         assert!((length - 1e-3).abs() < 1e-5, "{length}");
     }
@@ -249,14 +249,15 @@ mod tests {
 
     #[test]
     fn a_batch_that_runs_away_moves_nothing() {
-        let (tail, mut params) = tail();
+        let (mut tail, mut params) = tail();
         params.get_mut("fc.bias").unwrap().data_mut()[1] = f32::NAN;
         let before = params.clone();
         let (pool, recipe) = (Pool::new(1), plain());
         let stepper = Stepper { recipe: &recipe, class_weights: None, pool: &pool };
         let batch = (input(2, 4, 4, 3, 1), &[0, 1][..]);
         let mut optimizer = optimizer(&recipe).unwrap();
-        let stepped = stepper.step(&tail, &mut params, &mut optimizer, batch, 0.1, &mut Rng::new(1)).unwrap();
+        let stepped =
+            stepper.step(&mut tail, &mut params, &mut optimizer, batch, 0.1, &mut Rng::new(1)).unwrap();
         assert!(stepped.loss.is_nan());
         let bits = |p: &Params| -> Vec<u32> {
             p.iter().flat_map(|(_, t)| t.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>()).collect()
