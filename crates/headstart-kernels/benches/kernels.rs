@@ -4,8 +4,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headstart_kernels::{
-    Activation, Attention, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedWinograd, Pool, Scales,
-    Smooth, bf16, layer_norm,
+    Activation, Attention, Conv, Element, Isa, MaxPool, PackedConv, PackedDepthwise, PackedPooled,
+    PackedWinograd, Pool, Scales, Smooth, bf16, layer_norm,
 };
 use std::hint::black_box;
 
@@ -82,7 +82,31 @@ fn depthwise<E: Element>(c: &mut Criterion, name: &str, conv: Conv) {
     });
 }
 
+fn pooled<I: Element, O: Element>(c: &mut Criterion, name: &str, conv: Conv) {
+    let macs = conv.patch() * conv.output.iter().product::<usize>();
+    let (weights, bias) = (values(conv.patch() * conv.output[2]), values(conv.output[2]));
+    let packed = PackedConv::<I, O>::stored(Isa::current(), conv, &weights, &bias, &Scales::ONE);
+    let [size, _, channels] = conv.output;
+    let pool = MaxPool {
+        input: conv.output,
+        output: [size / 2, size / 2, channels],
+        kernel: [3; 2],
+        stride: [2; 2],
+        pad: [1; 2],
+    };
+    let packed = PackedPooled::new(packed, pool);
+    let (scratch, band) = packed.scratch();
+    let ends = Conv { output: pool.output, ..conv };
+    time(c, name, &ends, (macs, scratch), |x: &[I], scratch, out: &mut [O]| {
+        packed.run(&Pool::single(), x, RELU, (scratch, &mut vec![O::default(); band]), out)
+    });
+}
+
 fn kernels(c: &mut Criterion) {
+    let stem = conv(224, (3, 64), 7, 2);
+    pooled::<f32, f32>(c, "direct f32 + max pool", stem);
+    pooled::<bf16, bf16>(c, "direct bf16 + max pool", stem);
+    pooled::<bf16, u8>(c, "direct bf16 to int8 + max pool", stem);
     for conv in [
         conv(224, (3, 64), 7, 2),
         conv(56, (64, 64), 3, 1),

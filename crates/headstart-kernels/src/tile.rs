@@ -161,7 +161,9 @@ unsafe fn tile<S: Simd, I: Element, O: Element, const M: usize, const N: usize>(
                 }
             }
         }
-        // By way of memory: a longer use of the sums here would keep them out of registers above.
+        if to.columns >= N * S::LANES {
+            return to.write_whole::<S, I, M, N>(simd, sums);
+        }
         let mut done = [0.0f32; MOST_ROWS * 2 * MOST_LANES];
         for (m, sums) in sums.iter().enumerate() {
             for (n, &sum) in sums.iter().enumerate() {
@@ -173,6 +175,62 @@ unsafe fn tile<S: Simd, I: Element, O: Element, const M: usize, const N: usize>(
 }
 
 impl<O: Element> Target<O> {
+    /// The epilogue of a tile whose columns are all there. In steps so short that a compiler unrolls each, and the sums
+    /// never leave their registers.
+    ///
+    /// # Safety
+    /// Multiplier, bias, residual and output lie in memory that is good for the tile.
+    #[inline(always)]
+    unsafe fn write_whole<S: Simd, I: Element, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        mut v: [[S::V; N]; M],
+    ) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let bias: [S::V; N] = std::array::from_fn(|n| {
+                self.bias.map_or(simd.splat(0.0), |b| simd.load(b.add(n * S::LANES)))
+            });
+            match self.multiplier {
+                None => {
+                    for v in &mut v {
+                        for (v, &bias) in v.iter_mut().zip(&bias) {
+                            *v = simd.add(I::sum(simd, *v), bias);
+                        }
+                    }
+                }
+                Some(multiplier) => {
+                    let by: [S::V; N] = std::array::from_fn(|n| simd.load(multiplier.add(n * S::LANES)));
+                    for v in &mut v {
+                        for ((v, &bias), &by) in v.iter_mut().zip(&bias).zip(&by) {
+                            *v = simd.fma(I::sum(simd, *v), by, bias);
+                        }
+                    }
+                }
+            }
+            if let Some(residual) = self.residual {
+                let factor = simd.splat(self.factor);
+                for (m, v) in v.iter_mut().enumerate() {
+                    for (n, v) in v.iter_mut().enumerate() {
+                        let r = O::load(simd, residual.add(m * self.stride + n * S::LANES));
+                        *v = simd.fma(r, factor, *v);
+                    }
+                }
+            }
+            let (low, high) = (simd.splat(self.low), simd.splat(self.high));
+            for v in &mut v {
+                for v in v {
+                    *v = simd.min(high, simd.max(low, *v));
+                }
+            }
+            for (m, v) in v.iter().enumerate() {
+                for (n, &v) in v.iter().enumerate() {
+                    O::store(simd, self.out.add(m * self.stride + n * S::LANES), v);
+                }
+            }
+        }
+    }
+
     /// The epilogue for rows of `N` vectors each, sums of products of `I`.
     ///
     /// # Safety

@@ -1,4 +1,4 @@
-//! NEON: 4 lanes, 32 registers. Written with the others; not run on the machines of this project so far.
+//! NEON: 4 lanes, 32 registers.
 #![allow(unsafe_code)]
 
 use super::{Kernel, Simd};
