@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Advise(Advise),
     /// Measure a classifier on labelled images.
     Eval(Eval),
+    /// Say whether classifiers that answered the same images really differ.
+    Compare(Compare),
     /// Say what is in images.
     Predict(Predict),
     /// Write the features of images as a NumPy file.
@@ -257,9 +259,27 @@ pub(crate) struct Eval {
     pub(crate) model: String,
     /// Labelled images, as for train: test/ or val/ is measured where there is one.
     pub(crate) data: PathBuf,
+    /// Images of other classes, in folders of any name: measure how well they are told from the known ones.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) ood: Option<PathBuf>,
+    /// Write the answer for every image there, a JSON object a line, as `compare` takes it.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) answers: Option<PathBuf>,
     /// Average over this many views of each image: its centre, and random crops.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) tta: usize,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Compare {
+    /// Model files, or answers that `eval --answers FILE.jsonl` wrote: two or more, on the same images.
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub(crate) runs: Vec<String>,
+    /// Labelled images that models are asked about: test/ or val/ where there is one.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -274,6 +294,9 @@ pub(crate) struct Predict {
     /// How many classes to name, most probable first.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
+    /// Answer `unknown` for an image that is less like the known classes than 95 % of the validation images were.
+    #[arg(long)]
+    pub(crate) reject: bool,
     /// Average over this many views of each image: its centre, and random crops.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) tta: usize,

@@ -8,8 +8,9 @@
 use crate::fine_tune::FineTuned;
 use crate::head::LinearHead;
 use crate::metrics::Evaluation;
+use crate::unknown::Unknown;
 use crate::{Backbone, Error, TrainOptions};
-use headstart_data::Preprocess;
+use headstart_data::{Decode, Preprocess};
 use headstart_graph::{Calibration, Freeze, Graph, Params, Precision, Trunk};
 use headstart_models::{Home, KeyMap, Pretrained, fingerprint, load, sha256_hex};
 use headstart_tensor::{Rng, Tensor};
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The newest version of model files this program reads: that of models that are fine-tuned, of trunks in a lower
-/// precision, and of photos that are not decoded exactly.
-pub const VERSION: u32 = 2;
+/// The newest version of model files this program reads: that of models with a temperature or a threshold for unknown
+/// images.
+pub const VERSION: u32 = 3;
+/// That of other models that are fine-tuned, of trunks in a lower precision, and of photos that are not decoded exactly.
+pub const SECOND_VERSION: u32 = 2;
 /// The version of all other models: older programs read them too.
 pub const FIRST_VERSION: u32 = 1;
 
@@ -29,6 +32,7 @@ const MANIFEST_SUM: &str = "headstart.sha256";
 const GOLDEN: usize = 4;
 const GOLDEN_IMAGES: &str = "golden.images";
 const GOLDEN_LOGITS: &str = "golden.logits";
+const DIRECTIONS: &str = "unknown.directions";
 /// Golden inputs are small where the network takes any size: a load should not cost more than a prediction. Those that
 /// take one size only, as with position embeddings, get that.
 const GOLDEN_SIDE: usize = 64;
@@ -39,7 +43,7 @@ const GOLDEN_TOLERANCE: f64 = 1e-3;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The oldest version that can say all of it: [`FIRST_VERSION`] or [`VERSION`].
+    /// The oldest version that can say all of it: [`Manifest::with_version`].
     pub version: u32,
     /// The headstart that wrote it.
     pub headstart: String,
@@ -77,6 +81,28 @@ pub struct Manifest {
     /// How more than the head was trained, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fine_tuned: Option<FineTuned>,
+    /// What logits are divided by before they become probabilities, where one was fitted: [`crate::calibration`]. Golden
+    /// logits are those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// How images of no known class are told, where validation was enough to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<Unknown>,
+}
+
+impl Manifest {
+    /// The same, with the oldest version that can say all of it.
+    pub fn with_version(self) -> Self {
+        let exact = self.precision == Precision::F32 && self.preprocess.decode == Decode::Exact;
+        let version = if self.temperature.is_some() || self.unknown.is_some() {
+            VERSION
+        } else if self.fine_tuned.is_some() || !exact {
+            SECOND_VERSION
+        } else {
+            FIRST_VERSION
+        };
+        Manifest { version, ..self }
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -149,6 +175,8 @@ pub struct Artifact {
     pub backbone: Backbone,
     /// The trained part, on features.
     pub head: LinearHead,
+    /// The directions `[k, d]` of the training features, where the manifest's `unknown` has a residual.
+    pub directions: Option<Tensor>,
 }
 
 impl Artifact {
@@ -168,6 +196,9 @@ impl Artifact {
         }
         tensors.push((format!("{}.weight", m.classifier), StoredTensor::from_tensor(&self.head.weight)));
         tensors.push((format!("{}.bias", m.classifier), StoredTensor::from_tensor(&self.head.bias)));
+        if let Some(directions) = &self.directions {
+            tensors.push((DIRECTIONS.into(), StoredTensor::from_tensor_half(directions)?));
+        }
         let (pixels, side) = golden_images(&self.backbone);
         let logits = golden_logits(&self.backbone, &self.head, &pixels, side)?;
         let logits = StoredTensor::from_tensor(&logits);
@@ -227,10 +258,13 @@ impl Artifact {
         if m.graph.nodes().last().map(|n| n.name.as_str()) != Some(&m.classifier) {
             return Err(bad(format!("`{}` is not its last layer", m.classifier)));
         }
+        if m.temperature.is_some_and(|t| !(t > 0.0 && t.is_finite())) {
+            return Err(bad(format!("its temperature is {:?}: expected a number above 0", m.temperature)));
+        }
         let (mut params, report) = load(&m.graph, dict, KeyMap::Native)?;
         let head = |name: &String| name.starts_with(&format!("{}.", m.classifier));
         let absent = report.missing.iter().filter(|name| head(name) || !m.slim).count();
-        let golden = |name: &String| name == GOLDEN_IMAGES || name == GOLDEN_LOGITS;
+        let golden = |name: &String| [GOLDEN_IMAGES, GOLDEN_LOGITS, DIRECTIONS].contains(&name.as_str());
         if absent > 0 || !report.mismatched.is_empty() || !report.unexpected.iter().all(golden) {
             return Err(bad(report.to_string()));
         }
@@ -264,7 +298,8 @@ impl Artifact {
             let lowered = backbone.compile_in(m.precision, m.calibration.clone());
             lowered.map_err(|e| bad(format!("its {} trunk cannot be compiled: {e}", m.precision)))?;
         }
-        let model = Artifact { manifest: m, backbone, head };
+        let directions = directions(dict, &m, backbone.dim()).map_err(bad)?;
+        let model = Artifact { manifest: m, backbone, head, directions };
         model.check_golden(dict, path)?;
         Ok(model)
     }
@@ -323,6 +358,27 @@ fn manifest(dict: &StateDict, path: &Path) -> Result<Manifest, Error> {
         return Err(Error::NewerModel { path: path.to_owned(), found: version, known: VERSION });
     }
     serde_json::from_str(text).map_err(damaged)
+}
+
+/// The directions that the manifest promises, if it does; or what is wrong with them.
+fn directions(dict: &StateDict, m: &Manifest, dim: usize) -> Result<Option<Tensor>, String> {
+    let numbers = |u: &Unknown| {
+        let spreads = [Some(u.energy), u.residual].into_iter().flatten();
+        u.threshold.is_finite() && spreads.into_iter().all(|s| s.mean.is_finite() && s.deviation > 0.0)
+    };
+    if !m.unknown.as_ref().is_none_or(numbers) {
+        return Err("its threshold for unknown images is no number".to_owned());
+    }
+    let promised = m.unknown.as_ref().and_then(|u| u.residual.and(u.directions_sha256.as_ref()));
+    match (promised, dict.get(DIRECTIONS)) {
+        (None, None) => Ok(None),
+        (Some(sha), Some(stored))
+            if sha256_hex(stored.bytes()) == *sha && stored.shape().dims().get(1..) == Some(&[dim]) =>
+        {
+            stored.to_tensor().map(Some).map_err(|e| e.to_string())
+        }
+        _ => Err(format!("its `{DIRECTIONS}` is not the one its manifest names: copy the file again")),
+    }
 }
 
 /// f16 where that loses nothing, else f32.

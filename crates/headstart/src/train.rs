@@ -1,16 +1,18 @@
 //! The main job: from a folder of labelled images to a model file and an honest accuracy.
 
-use crate::artifact::{FIRST_VERSION, Manifest, Recipe, VERSION, Validation, whole_fingerprint};
+use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
+use crate::calibration::{CalibrationPart, calibrate};
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LogisticRegression, nearest_centroid};
 use crate::metrics::{Answer, Evaluation, correct, majority_accuracy};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::precision::{self, PrecisionPart};
+use crate::unknown::{self, Unknown};
 use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
-use headstart_data::{Decode, Item, Picture};
-use headstart_graph::Precision;
+use headstart_data::{Item, Picture};
 use headstart_models::{Pretrained, fingerprint};
+use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -25,6 +27,10 @@ pub struct TrainReport {
     pub train: TrainPart,
     /// The validation images and the result on them.
     pub val: Evaluation,
+    /// The temperature, and what it does to the probabilities. Those of `val` are after it.
+    pub calibration: CalibrationPart,
+    /// How images of no known class are told; `null` where the validation images are too few to say.
+    pub unknown: Option<Unknown>,
     /// What answering the most frequent training class would give on the validation images.
     pub majority_accuracy: f64,
     /// What the nearest class mean of the same features, standardised, would give on them.
@@ -164,15 +170,16 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         return Err(Error::FrozenMoved { before: backbone.fingerprint, after });
     }
     let logits = head.logits(session.pool, &val.values)?;
+    let (unknown, directions) = unknown(session, &train.values, &val.values, &logits, options.seed)?;
+    let (calibration, logits) = calibrate(&logits, &val_labels, options.seed)?;
     let evaluation = Evaluation::new(&logits, &val_labels, &parts.classes)?;
     let pictures: Vec<Picture> = val.kept.iter().map(|&i| parts.val[i].picture.clone()).collect();
     let answers = Answer::of(&logits, &val_labels, pictures.iter().map(Picture::path));
     let centroids = nearest_centroid(session.pool, &train.values, &targets, classes)?;
     let centroid_right = correct(&centroids.logits(session.pool, &val.values)?, &val_labels);
 
-    let exact = precision.chosen == Precision::F32 && options.decode == Decode::Exact;
     let manifest = Manifest {
-        version: if exact { FIRST_VERSION } else { VERSION },
+        version: FIRST_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes.clone(),
         preprocess: backbone.preprocess.clone(),
@@ -189,10 +196,13 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         train_images: train_labels.len(),
         validation: Validation::of(&evaluation),
         fine_tuned: None,
+        temperature: calibration.temperature,
+        unknown: unknown.clone(),
     };
     let weights_sha256 = whole_fingerprint(&manifest.graph, &manifest.classifier, &backbone.params, &head);
     let name = backbone.name.clone();
-    let artifact = Artifact { manifest: Manifest { weights_sha256, ..manifest }, backbone, head };
+    let manifest = Manifest { weights_sha256, ..manifest }.with_version();
+    let artifact = Artifact { manifest, backbone, head, directions };
     artifact.save(&options.output)?;
 
     let seconds = train.seconds + val.seconds;
@@ -204,6 +214,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         classes: parts.classes,
         train: TrainPart { n: train_labels.len() },
         val: evaluation,
+        calibration,
+        unknown,
         precision,
         features: FeaturePart {
             computed,
@@ -217,6 +229,25 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         answers,
         pictures,
     })
+}
+
+/// The threshold for unknown images from the validation images' features and raw logits, and the training features'
+/// directions where there is one.
+fn unknown(
+    session: &Session,
+    train: &Tensor,
+    val: &Tensor,
+    logits: &Tensor,
+    seed: u64,
+) -> Result<(Option<Unknown>, Option<Tensor>), Error> {
+    if val.dims()[0] < unknown::FEWEST {
+        return Ok((None, None));
+    }
+    let directions = unknown::directions(session.pool, train, seed)?;
+    let residuals = unknown::residuals(session.pool, &directions, val)?;
+    let directions_sha256 = Some(unknown::fingerprint(&directions)?);
+    let found = Unknown::fit(&unknown::energies(logits), Some(&residuals));
+    Ok((found.map(|found| Unknown { directions_sha256, ..found }), Some(directions)))
 }
 
 fn count(targets: &[usize], classes: usize) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! `headstart finetune`: a model file or a backbone in, one whose last stages were trained on out.
 
-use super::{accuracy, skipped};
+use super::{accuracy, calibration, skipped};
 use crate::args::Finetune;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -96,6 +96,7 @@ fn text(report: &TuneReport) -> String {
         ),
     );
     line("accuracy", format!("{}, epoch {}", accuracy(val), report.best_epoch));
+    line("calibrated", calibration(&report.calibration));
     if let Some(doubt) = val.doubt("validation") {
         line("doubt", doubt);
     }

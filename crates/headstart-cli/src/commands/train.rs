@@ -1,6 +1,6 @@
 //! `headstart train`: labelled images in, a model file and an honest accuracy out.
 
-use super::{accuracy, advise, skipped};
+use super::{accuracy, advise, calibration, skipped};
 use crate::args::Train;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -83,6 +83,7 @@ fn text(report: &TrainReport) -> String {
         "majority",
         format!("{} by always answering the most frequent training class", percent(report.majority_accuracy)),
     );
+    line("calibrated", calibration(&report.calibration));
     line(
         "centroids",
         format!("{} by the nearest class mean of the same features", percent(report.centroid_accuracy)),

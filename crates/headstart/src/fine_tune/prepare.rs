@@ -69,7 +69,7 @@ impl Opened {
         let (backbone, given, classes) = match &options.start {
             Start::Backbone(name) => (Backbone::of(Pretrained::open(name, session.home)?)?.0, None, None),
             Start::Model(path) => {
-                let Artifact { manifest, backbone, head } = Artifact::load(path, session.home)?;
+                let Artifact { manifest, backbone, head, .. } = Artifact::load(path, session.home)?;
                 let precision = backbone.trunk().precision();
                 if precision != Precision::F32 {
                     // Its features, which are cached in its precision, are used as they are: the fit has a trunk of its own.

@@ -187,6 +187,8 @@ pub fn start() -> Artifact {
         train_images: 0,
         validation: Validation { n: 0, accuracy: 0.0, accuracy_ci95: [0.0, 1.0] },
         fine_tuned: None,
+        temperature: None,
+        unknown: None,
     };
-    Artifact { manifest, backbone, head }
+    Artifact { manifest, backbone, head, directions: None }
 }
