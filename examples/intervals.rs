@@ -41,7 +41,11 @@ fn main() -> Result<()> {
             mean += accuracy / splits as f64;
         }
         let share = 100.0 * held as f64 / splits as f64;
-        println!("trained on {n}, validated on {m}: {held} of {splits} intervals ({share:.1} %) contain the accuracy on {} test images (mean {:.1} %)", test.1.len(), 100.0 * mean);
+        println!(
+            "trained on {n}, validated on {m}: {held} of {splits} intervals ({share:.1} %) contain the accuracy on {} test images (mean {:.1} %)",
+            test.1.len(),
+            100.0 * mean
+        );
     }
     Ok(())
 }

@@ -63,6 +63,15 @@ pub(crate) struct Train {
     /// Share of each class held out for validation where the data sets none apart.
     #[arg(long, allow_negative_numbers = true, value_name = "F", default_value_t = 0.2)]
     pub(crate) val_fraction: f64,
+    /// Keep images together whose file names give the same text (capture group 1, else the match): frames of one animal.
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) group_by: Option<String>,
+    /// Hold every image out once besides, in K folds.
+    #[arg(long, allow_negative_numbers = true, value_name = "K")]
+    pub(crate) folds: Option<usize>,
+    /// Draw the split N times, from the seed and those after it, and report the spread.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1)]
+    pub(crate) repeats: usize,
     /// The pre-trained network: `headstart models` lists them.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
     pub(crate) backbone: String,

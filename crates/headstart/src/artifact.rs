@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The newest version of model files this program reads: that of models with a temperature or a threshold for unknown
-/// images.
+/// The newest version of model files this program reads: that of models with a temperature, with a threshold for
+/// unknown images, or trained on groups.
 pub const VERSION: u32 = 3;
 /// That of other models that are fine-tuned, of trunks in a lower precision, and of photos that are not decoded exactly.
 pub const SECOND_VERSION: u32 = 2;
@@ -94,13 +94,14 @@ impl Manifest {
     /// The same, with the oldest version that can say all of it.
     pub fn with_version(self) -> Self {
         let exact = self.precision == Precision::F32 && self.preprocess.decode == Decode::Exact;
-        let version = if self.temperature.is_some() || self.unknown.is_some() {
-            VERSION
-        } else if self.fine_tuned.is_some() || !exact {
-            SECOND_VERSION
-        } else {
-            FIRST_VERSION
-        };
+        let version =
+            if self.temperature.is_some() || self.unknown.is_some() || self.recipe.group_by.is_some() {
+                VERSION
+            } else if self.fine_tuned.is_some() || !exact {
+                SECOND_VERSION
+            } else {
+                FIRST_VERSION
+            };
         Manifest { version, ..self }
     }
 }
@@ -119,6 +120,9 @@ pub struct Recipe {
     pub views: usize,
     /// Share held out; `null` where the data set its own apart.
     pub val_fraction: Option<f64>,
+    /// What kept images together in the split, where something did: a regular expression on file names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
     /// How the head was fitted.
     pub solver: crate::Solver,
     /// What an image of each class counted, in the order of the labels; `null`: all the same.
@@ -139,6 +143,7 @@ impl Recipe {
             seed: options.seed,
             views: options.views,
             val_fraction,
+            group_by: options.group_by.clone(),
             solver: options.solver.clone(),
             class_weights,
             l2,

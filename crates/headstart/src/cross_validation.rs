@@ -53,6 +53,9 @@ pub struct SeedAccuracy {
     pub accuracy: f64,
 }
 
+/// Fits a head to features and labels, with a seed.
+type FitHead<'a> = dyn Fn(&Tensor, &[usize], u64) -> Result<LinearHead, Error> + 'a;
+
 /// Features of labelled images, a row each, and how a head is fitted to some of them.
 pub(crate) struct Material<'a> {
     pub(crate) values: Tensor,
@@ -61,7 +64,7 @@ pub(crate) struct Material<'a> {
     /// The group of each image, where there are groups.
     pub(crate) groups: Option<Groups>,
     /// Fits a head to features and labels, with a seed.
-    pub(crate) fit: &'a dyn Fn(&Tensor, &[usize], u64) -> Result<LinearHead, Error>,
+    pub(crate) fit: &'a FitHead<'a>,
 }
 
 impl Material<'_> {
@@ -75,11 +78,13 @@ impl Material<'_> {
         k: usize,
         seed: u64,
     ) -> Result<CrossValidation, Error> {
-        let refuse = |expected: &'static str, found: String| Error::Setting { name: "--folds", found, expected };
+        let refuse =
+            |expected: &'static str, found: String| Error::Setting { name: "--folds", found, expected };
         let mut counts = vec![0usize; self.classes.len()];
         self.labels.iter().for_each(|&label| counts[label] += 1);
         if let Some(class) = counts.iter().position(|&n| n < k) {
-            let found = format!("{k}, and the class \"{}\" has {} images", self.classes[class], counts[class]);
+            let found =
+                format!("{k}, and the class \"{}\" has {} images", self.classes[class], counts[class]);
             return Err(refuse("at most as many folds as the smallest class has images", found));
         }
         let own: Vec<usize>;

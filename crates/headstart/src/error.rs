@@ -113,6 +113,14 @@ pub enum Error {
         /// Validation images that it takes.
         fewest: usize,
     },
+    /// Images cannot be grouped as asked for.
+    #[error("--group-by `{pattern}`: {detail}")]
+    GroupBy {
+        /// The regular expression.
+        pattern: String,
+        /// What is wrong and what was expected.
+        detail: String,
+    },
     /// A model file of a version this program does not know.
     #[error("{} was written by a newer headstart (model version {found}, this one reads up to {known}): update headstart", path.display())]
     NewerModel {

@@ -64,6 +64,7 @@ fn model_of(graph: Graph, classifier: &str) -> Artifact {
             seed: 7,
             views: 1,
             val_fraction: Some(0.2),
+            group_by: None,
             solver: Solver::Convergence,
             class_weights: None,
             l2: Some(0.1),

@@ -165,6 +165,7 @@ pub fn start() -> Artifact {
         seed: 7,
         views: 1,
         val_fraction: None,
+        group_by: None,
         solver: Solver::Convergence,
         class_weights: None,
         l2: Some(0.1),
