@@ -1,6 +1,6 @@
 //! `headstart finetune`: a model file or a backbone in, one whose last stages were trained on out.
 
-use super::skipped;
+use super::{accuracy, calibration, skipped};
 use crate::args::Finetune;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -95,9 +95,11 @@ fn text(report: &TuneReport) -> String {
             seconds.total, seconds.features, seconds.head, seconds.fit
         ),
     );
-    let [low, high] = val.accuracy_ci95.map(percent);
-    let accuracy = percent(val.accuracy);
-    line("accuracy", format!("{accuracy} (95 % interval {low} to {high}), epoch {}", report.best_epoch));
+    line("accuracy", format!("{}, epoch {}", accuracy(val), report.best_epoch));
+    line("calibrated", calibration(&report.calibration));
+    if let Some(doubt) = val.doubt("validation") {
+        line("doubt", doubt);
+    }
     line("model", report.model.clone());
     text
 }

@@ -41,11 +41,14 @@ use self::checkpoint::{Checkpoint, Identity, State};
 use self::fit::{Fit, Phase, Run};
 use self::history::History;
 use self::prepare::{Opened, Prepared};
-use crate::artifact::{Manifest, VERSION, Validation};
+use crate::artifact::{Manifest, SECOND_VERSION, Validation};
+use crate::calibration::calibrate;
 use crate::head::LinearHead;
-use crate::metrics::{Evaluation, majority_accuracy};
-use crate::train::{FeaturePart, TrainPart, ValPart};
+use crate::metrics::{Answer, Evaluation, majority_accuracy};
+use crate::train::{FeaturePart, TrainPart};
+use crate::unknown::{Unknown, energies};
 use crate::{Artifact, Backbone, Error, Session};
+use headstart_data::Picture;
 use headstart_graph::Params;
 use headstart_kernels::{Isa, REVISION};
 use headstart_models::fingerprint;
@@ -120,6 +123,9 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         }
         found => found?,
     };
+    // The features of the tuned network are not at hand: the energy alone has to tell.
+    let unknown = Unknown::fit(&energies(&logits), None);
+    let (calibration, logits) = calibrate(&logits, &prepared.val.labels, options.seed)?;
     let evaluation = Evaluation::new(&logits, &prepared.val.labels, &prepared.opened.parts.classes)?;
     say_what_it_is_worth(session, &run.state);
     let seconds = TuneSeconds {
@@ -128,12 +134,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         head: prepared.seconds.1,
         fit: seconds,
     };
-    let val = ValPart {
-        n: evaluation.n,
-        accuracy: evaluation.accuracy,
-        accuracy_ci95: evaluation.accuracy_ci95,
-        loss: evaluation.loss,
-    };
+    let pictures = prepared.val.pictures.clone();
+    let answers = Answer::of(&logits, &prepared.val.labels, pictures.iter().map(Picture::path));
     let [trainable_parameters, frozen] = prepared.opened.parameters();
     let computed = prepared.features.0 + phase.boundary.computed;
     let report = TuneReport {
@@ -141,7 +143,10 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         classes: prepared.opened.parts.classes.clone(),
         train: TrainPart { n: prepared.train.labels.len() },
         majority_accuracy: majority_accuracy(&prepared.train.labels, &prepared.val.labels).unwrap_or(0.0),
-        val,
+        centroid_accuracy: prepared.centroid_accuracy,
+        val: evaluation,
+        calibration,
+        unknown,
         features: FeaturePart {
             computed,
             cached: prepared.features.1 + phase.boundary.cached,
@@ -160,6 +165,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         frozen: FrozenPart { parameters: frozen, tensors: before.0.len(), sha: "unchanged" },
         trainable_parameters,
         run: options.folder.display().to_string(),
+        answers,
+        pictures,
     };
     save(options, prepared, params, run.state, before, &report)?;
     end(options)?;
@@ -303,7 +310,7 @@ fn save(
         backbone.name,
     )?;
     let manifest = Manifest {
-        version: VERSION,
+        version: SECOND_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes,
         preprocess: tuned.preprocess.clone(),
@@ -318,11 +325,7 @@ fn save(
         recipe: prepared.head_recipe,
         data_sha256: prepared.data[0].clone(),
         train_images: prepared.train.labels.len(),
-        validation: Validation {
-            n: report.val.n,
-            accuracy: report.val.accuracy,
-            accuracy_ci95: report.val.accuracy_ci95,
-        },
+        validation: Validation::of(&report.val),
         fine_tuned: Some(FineTuned {
             recipe: state.recipe,
             seed: options.seed,
@@ -334,6 +337,9 @@ fn save(
             best_epoch: state.best.epoch,
             frozen,
         }),
+        temperature: report.calibration.temperature,
+        unknown: report.unknown.clone(),
     };
-    Artifact { manifest, backbone: tuned, head }.save(&options.output)
+    Artifact { manifest: manifest.with_version(), backbone: tuned, head, directions: None }
+        .save(&options.output)
 }
