@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod embed;
 mod eval;
+mod explain;
 mod finetune;
 mod inspect;
 mod models;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Advise(args) => advise::run(&args, printer),
         Command::Eval(args) => eval::run(&args, printer),
         Command::Predict(args) => predict::run(&args, printer),
+        Command::Explain(args) => explain::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
