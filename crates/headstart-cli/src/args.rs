@@ -95,6 +95,10 @@ pub(crate) struct Train {
     /// The model file to write.
     #[arg(short, long, value_name = "FILE", default_value = "model.safetensors")]
     pub(crate) output: PathBuf,
+    /// The page to write, with curves, mistakes and pictures; `none` for none. NAME.report.html beside the model where not
+    /// given.
+    #[arg(long, value_name = "FILE|none")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -262,6 +266,9 @@ pub(crate) struct Eval {
     /// Average over this many views of each image: its centre, and random crops.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) tta: usize,
+    /// A page to write, with mistakes and pictures.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

@@ -24,6 +24,7 @@ pub mod optim;
 mod parts;
 mod precision;
 mod recipe;
+pub mod report;
 mod session;
 mod skipped;
 mod train;

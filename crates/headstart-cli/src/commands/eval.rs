@@ -1,24 +1,33 @@
 //! `headstart eval`: a classifier measured on labelled images.
 
+use super::report::{self, Shown};
 use super::skipped;
 use crate::args::Eval;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
+use headstart::report::Page;
 use headstart::{Classifier, EvalReport, evaluate};
 
 pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
+    args.report.as_deref().map(headstart::report::check).transpose()?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
-    let report = evaluate(&workplace.session(), &classifier, &args.data)?;
+    let session = workplace.session();
+    let report = evaluate(&session, &classifier, &args.data)?;
+    let of = |command: &str| {
+        Page::of_evaluation(&session, (&args.model, &classifier), &args.data, &report, command)
+    };
+    let (page, outcome) = report::write(&session, args.report.as_deref(), of, printer);
     if printer.is_json() {
-        printer.json(&report)?;
+        printer.json(&Shown { result: &report, report: page })?;
     } else {
         skipped::say(&report.skipped, printer);
         printer.data(&text(&report))?;
+        page.into_iter().for_each(|page| printer.say(&format!("The report is in {page}.")));
     }
-    Ok(Outcome::of(&report.skipped))
+    Ok(outcome.or(Outcome::of(&report.skipped)))
 }
 
 fn text(report: &EvalReport) -> String {

@@ -10,6 +10,7 @@ mod finetune;
 mod inspect;
 mod models;
 mod predict;
+mod report;
 mod skipped;
 mod train;
 

@@ -49,6 +49,7 @@ pub fn explain(
     output: &Path,
 ) -> Result<ExplainReport, Error> {
     let encode = encoder(output)?;
+    check(picture, output)?;
     let labels = classifier.labels();
     let class = class.map(|name| position(labels, name)).transpose()?;
     let mut explainer = Explainer::new(&classifier.backbone, &classifier.head)?;
@@ -84,6 +85,20 @@ fn encoder(output: &Path) -> Result<Encode, Error> {
             Err(Error::Setting { name: "--output", found, expected: "a name that ends in .png or .jpg" })
         }
     }
+}
+
+/// Whether the overlay can be written without the picture being lost.
+fn check(picture: &Picture, output: &Path) -> Result<(), Error> {
+    let bad =
+        |expected| Err(Error::Setting { name: "--output", found: output.display().to_string(), expected });
+    let place = |path: &Path| path.canonicalize().ok();
+    if picture.file().is_some_and(|file| place(file).is_some_and(|file| Some(file) == place(output))) {
+        return bad("another file than the picture");
+    }
+    if output.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return bad("a file in a folder that exists");
+    }
+    Ok(())
 }
 
 fn position(labels: &[String], name: &str) -> Result<usize, Error> {
