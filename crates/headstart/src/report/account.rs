@@ -101,6 +101,7 @@ impl Page {
             evaluation: report.val.clone(),
             baselines: vec![
                 ("Before the first step".into(), report.start.accuracy),
+                ("Nearest class mean".into(), report.centroid_accuracy),
                 ("Most frequent class".into(), report.majority_accuracy),
             ],
             looks: Look::into(session, &classifier, &report.answers, &report.pictures)?,
