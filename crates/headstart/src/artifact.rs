@@ -7,6 +7,7 @@
 
 use crate::fine_tune::FineTuned;
 use crate::head::LinearHead;
+use crate::metrics::Evaluation;
 use crate::{Backbone, Error, TrainOptions};
 use headstart_data::Preprocess;
 use headstart_graph::{Calibration, Freeze, Graph, Params, Precision, Trunk};
@@ -129,6 +130,14 @@ pub struct Validation {
     pub accuracy: f64,
     /// Its 95 % Wilson interval.
     pub accuracy_ci95: [f64; 2],
+}
+
+impl Validation {
+    /// What an evaluation found.
+    pub(crate) fn of(evaluation: &Evaluation) -> Self {
+        let Evaluation { n, accuracy, accuracy_ci95, .. } = *evaluation;
+        Validation { n, accuracy, accuracy_ci95 }
+    }
 }
 
 /// A model as it is read or about to be written.

@@ -9,6 +9,7 @@ mod backbone;
 mod bench;
 mod bench_train;
 mod cache;
+pub mod calibration;
 mod classifier;
 mod embed;
 mod error;

@@ -3,8 +3,8 @@
 use crate::artifact::{FIRST_VERSION, Manifest, Recipe, VERSION, Validation, whole_fingerprint};
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
-use crate::head::{ClassWeights, LogisticRegression};
-use crate::metrics::{Evaluation, majority_accuracy};
+use crate::head::{ClassWeights, LogisticRegression, nearest_centroid};
+use crate::metrics::{Answer, Evaluation, correct, majority_accuracy};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::precision::{self, PrecisionPart};
 use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
@@ -24,9 +24,11 @@ pub struct TrainReport {
     /// The training images.
     pub train: TrainPart,
     /// The validation images and the result on them.
-    pub val: ValPart,
+    pub val: Evaluation,
     /// What answering the most frequent training class would give on the validation images.
     pub majority_accuracy: f64,
+    /// What the nearest class mean of the same features, standardised, would give on them.
+    pub centroid_accuracy: f64,
     /// Precision of the trunk.
     pub precision: PrecisionPart,
     /// Where the features came from.
@@ -39,6 +41,12 @@ pub struct TrainReport {
     pub model: String,
     /// What was left out, and why.
     pub skipped: Vec<SkippedFile>,
+    /// The answer for every validation image; not part of the JSON.
+    #[serde(skip)]
+    pub answers: Vec<Answer>,
+    /// The images of `answers`, in their order; not part of the JSON.
+    #[serde(skip)]
+    pub pictures: Vec<Picture>,
 }
 
 /// The training images.
@@ -46,19 +54,6 @@ pub struct TrainReport {
 pub struct TrainPart {
     /// Images.
     pub n: usize,
-}
-
-/// The validation images and the result on them.
-#[derive(Debug, Clone, Serialize)]
-pub struct ValPart {
-    /// Images.
-    pub n: usize,
-    /// Share that was right.
-    pub accuracy: f64,
-    /// Its 95 % Wilson interval.
-    pub accuracy_ci95: [f64; 2],
-    /// Mean cross-entropy.
-    pub loss: f64,
 }
 
 /// Where the features came from.
@@ -170,12 +165,10 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     }
     let logits = head.logits(session.pool, &val.values)?;
     let evaluation = Evaluation::new(&logits, &val_labels, &parts.classes)?;
-    let val_part = ValPart {
-        n: evaluation.n,
-        accuracy: evaluation.accuracy,
-        accuracy_ci95: evaluation.accuracy_ci95,
-        loss: evaluation.loss,
-    };
+    let pictures: Vec<Picture> = val.kept.iter().map(|&i| parts.val[i].picture.clone()).collect();
+    let answers = Answer::of(&logits, &val_labels, pictures.iter().map(Picture::path));
+    let centroids = nearest_centroid(session.pool, &train.values, &targets, classes)?;
+    let centroid_right = correct(&centroids.logits(session.pool, &val.values)?, &val_labels);
 
     let exact = precision.chosen == Precision::F32 && options.decode == Decode::Exact;
     let manifest = Manifest {
@@ -194,11 +187,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         recipe: Recipe::of(options, parts.val_fraction, weights, report.l2),
         data_sha256: data_hash(&train, &train_labels),
         train_images: train_labels.len(),
-        validation: Validation {
-            n: val_part.n,
-            accuracy: val_part.accuracy,
-            accuracy_ci95: val_part.accuracy_ci95,
-        },
+        validation: Validation::of(&evaluation),
         fine_tuned: None,
     };
     let weights_sha256 = whole_fingerprint(&manifest.graph, &manifest.classifier, &backbone.params, &head);
@@ -211,9 +200,10 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     Ok(TrainReport {
         backbone: name,
         majority_accuracy: majority_accuracy(&train_labels, &val_labels).unwrap_or(0.0),
+        centroid_accuracy: centroid_right as f64 / evaluation.n as f64,
         classes: parts.classes,
         train: TrainPart { n: train_labels.len() },
-        val: val_part,
+        val: evaluation,
         precision,
         features: FeaturePart {
             computed,
@@ -224,6 +214,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         seconds: Seconds { total: started.elapsed().as_secs_f64(), features: seconds, head: head_seconds },
         model: options.output.display().to_string(),
         skipped: parts.skipped,
+        answers,
+        pictures,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `headstart eval`: a classifier measured on labelled images.
 
 use super::report::{self, Shown};
-use super::skipped;
+use super::{accuracy, skipped};
 use crate::args::Eval;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -9,6 +9,9 @@ use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::report::Page;
 use headstart::{Classifier, EvalReport, evaluate};
+
+/// Pairs of confused classes that are named.
+const CONFUSED: usize = 5;
 
 pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     args.report.as_deref().map(headstart::report::check).transpose()?;
@@ -37,6 +40,7 @@ fn text(report: &EvalReport) -> String {
         ("images", Align::Right),
         ("precision", Align::Right),
         ("recall", Align::Right),
+        ("F1", Align::Right),
         ("mostly taken for", Align::Left),
     ]);
     let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
@@ -49,16 +53,38 @@ fn text(report: &EvalReport) -> String {
             class.n.to_string(),
             share(class.precision),
             share(class.recall),
+            share(class.f1),
             taken,
         ]);
     }
-    let [low, high] = result.accuracy_ci95.map(percent);
-    format!(
-        "{table}\nimages    {} ({})\naccuracy  {} (95 % interval {low} to {high})\nbalanced  {}\nloss      {:.4}\n",
-        result.n,
-        report.split,
-        percent(result.accuracy),
-        percent(result.balanced_accuracy),
-        result.loss,
-    )
+    let mut text = format!("{table}\n");
+    let mut line = |what: &str, value: String| text += &format!("{what:<13} {value}\n");
+    line("images", format!("{} ({})", result.n, report.split));
+    line("accuracy", accuracy(result));
+    line(
+        "majority",
+        format!("{} by always answering the most frequent class", percent(report.majority_accuracy)),
+    );
+    for top in &result.top_k {
+        line(&format!("top {}", top.k), percent(top.accuracy));
+    }
+    line("balanced", percent(result.balanced_accuracy));
+    let mean = result.macro_average;
+    let mean = [mean.precision, mean.recall, mean.f1].map(percent);
+    line("macro average", format!("precision {}, recall {}, F1 {}", mean[0], mean[1], mean[2]));
+    line("loss", format!("{:.4}", result.loss));
+    line("Brier score", format!("{:.4} (0 is best, 2 worst)", result.brier));
+    line(
+        "calibration",
+        format!("probabilities are {} off (expected calibration error)", percent(result.ece)),
+    );
+    let most = result.most_confused.iter().take(CONFUSED);
+    let most: Vec<String> = most.map(|c| format!("{} for {} ({})", c.label, c.taken_for, c.n)).collect();
+    if !most.is_empty() {
+        line("mistaken", most.join(", "));
+    }
+    if let Some(doubt) = result.doubt(report.split) {
+        line("doubt", doubt);
+    }
+    text
 }

@@ -1,7 +1,7 @@
 //! `headstart finetune`: a model file or a backbone in, one whose last stages were trained on out.
 
 use super::report::{self, Shown};
-use super::skipped;
+use super::{accuracy, skipped};
 use crate::args::Finetune;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -101,9 +101,10 @@ fn text(report: &TuneReport, page: Option<&str>) -> String {
             seconds.total, seconds.features, seconds.head, seconds.fit
         ),
     );
-    let [low, high] = val.accuracy_ci95.map(percent);
-    let accuracy = percent(val.accuracy);
-    line("accuracy", format!("{accuracy} (95 % interval {low} to {high}), epoch {}", report.best_epoch));
+    line("accuracy", format!("{}, epoch {}", accuracy(val), report.best_epoch));
+    if let Some(doubt) = val.doubt("validation") {
+        line("doubt", doubt);
+    }
     line("model", report.model.clone());
     page.into_iter().for_each(|page| line("report", page.to_owned()));
     text

@@ -17,6 +17,8 @@ mod train;
 use crate::args::{self, Command};
 use crate::outcome::Outcome;
 use crate::printer::Printer;
+use crate::table::percent;
+use headstart::metrics::Evaluation;
 
 /// Runs a command.
 ///
@@ -38,4 +40,10 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Models { action } => models::run(action.unwrap_or(args::Models::List), printer),
         Command::Cache { action } => cache::run(action.unwrap_or(args::Cache::Info), printer),
     }
+}
+
+/// `93.2 % (95 % interval 91.0 % to 95.0 %)`.
+fn accuracy(result: &Evaluation) -> String {
+    let [low, high] = result.accuracy_ci95.map(percent);
+    format!("{} (95 % interval {low} to {high})", percent(result.accuracy))
 }

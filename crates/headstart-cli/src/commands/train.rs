@@ -1,7 +1,7 @@
 //! `headstart train`: labelled images in, a model file and an honest accuracy out.
 
 use super::report::{self, Shown};
-use super::{advise, skipped};
+use super::{accuracy, advise, skipped};
 use crate::args::Train;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -82,12 +82,18 @@ fn text(report: &TrainReport, page: Option<&str>) -> String {
     }
     let time = format!("{:.1} s: features {:.1}, head {:.1}", seconds.total, seconds.features, seconds.head);
     line("time", time);
-    let [low, high] = val.accuracy_ci95.map(percent);
-    line("accuracy", format!("{} (95 % interval {low} to {high})", percent(val.accuracy)));
+    line("accuracy", accuracy(val));
     line(
         "majority",
         format!("{} by always answering the most frequent training class", percent(report.majority_accuracy)),
     );
+    line(
+        "centroids",
+        format!("{} by the nearest class mean of the same features", percent(report.centroid_accuracy)),
+    );
+    if let Some(doubt) = val.doubt("validation") {
+        line("doubt", doubt);
+    }
     line("model", report.model.clone());
     page.into_iter().for_each(|page| line("report", page.to_owned()));
     text

@@ -43,9 +43,10 @@ use self::history::History;
 use self::prepare::{Opened, Prepared};
 use crate::artifact::{Manifest, VERSION, Validation};
 use crate::head::LinearHead;
-use crate::metrics::{Evaluation, majority_accuracy};
-use crate::train::{FeaturePart, TrainPart, ValPart};
+use crate::metrics::{Answer, Evaluation, majority_accuracy};
+use crate::train::{FeaturePart, TrainPart};
 use crate::{Artifact, Backbone, Error, Session};
+use headstart_data::Picture;
 use headstart_graph::Params;
 use headstart_kernels::{Isa, REVISION};
 use headstart_models::fingerprint;
@@ -128,12 +129,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         head: prepared.seconds.1,
         fit: seconds,
     };
-    let val = ValPart {
-        n: evaluation.n,
-        accuracy: evaluation.accuracy,
-        accuracy_ci95: evaluation.accuracy_ci95,
-        loss: evaluation.loss,
-    };
+    let pictures = prepared.val.pictures.clone();
+    let answers = Answer::of(&logits, &prepared.val.labels, pictures.iter().map(Picture::path));
     let [trainable_parameters, frozen] = prepared.opened.parameters();
     let computed = prepared.features.0 + phase.boundary.computed;
     let report = TuneReport {
@@ -141,7 +138,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         classes: prepared.opened.parts.classes.clone(),
         train: TrainPart { n: prepared.train.labels.len() },
         majority_accuracy: majority_accuracy(&prepared.train.labels, &prepared.val.labels).unwrap_or(0.0),
-        val,
+        centroid_accuracy: prepared.centroid_accuracy,
+        val: evaluation,
         features: FeaturePart {
             computed,
             cached: prepared.features.1 + phase.boundary.cached,
@@ -160,6 +158,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         frozen: FrozenPart { parameters: frozen, tensors: before.0.len(), sha: "unchanged" },
         trainable_parameters,
         run: options.folder.display().to_string(),
+        answers,
+        pictures,
     };
     save(options, prepared, params, run.state, before, &report)?;
     end(options)?;
@@ -318,11 +318,7 @@ fn save(
         recipe: prepared.head_recipe,
         data_sha256: prepared.data[0].clone(),
         train_images: prepared.train.labels.len(),
-        validation: Validation {
-            n: report.val.n,
-            accuracy: report.val.accuracy,
-            accuracy_ci95: report.val.accuracy_ci95,
-        },
+        validation: Validation::of(&report.val),
         fine_tuned: Some(FineTuned {
             recipe: state.recipe,
             seed: options.seed,

@@ -6,7 +6,8 @@ use super::unfreeze::{Unfrozen, unfreeze};
 use super::{Start, TuneOptions, TuneRecipe};
 use crate::artifact::{Manifest, Recipe};
 use crate::evaluate::labels;
-use crate::head::{LinearHead, LogisticRegression};
+use crate::head::{LinearHead, LogisticRegression, nearest_centroid};
+use crate::metrics::correct;
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::train::HeadPart;
 use crate::{Artifact, Backbone, ClassWeights, Error, Features, Session, SkippedFile, Solver, extract};
@@ -140,6 +141,8 @@ pub(crate) struct Prepared {
     /// How the head was trained and the data parted.
     pub(crate) head_recipe: Recipe,
     pub(crate) head: HeadPart,
+    /// Share of the validation images that the nearest class mean of the features gets right.
+    pub(crate) centroid_accuracy: f64,
     /// SHA-256 of all weights.
     pub(crate) started_from: String,
     /// SHA-256 over the training images, and over those and the validation images.
@@ -217,6 +220,8 @@ impl Prepared {
         let classifier = &opened.backbone.classifier;
         params.insert(format!("{classifier}.weight"), head.weight);
         params.insert(format!("{classifier}.bias"), head.bias);
+        let centroids = nearest_centroid(session.pool, &train.values, &train_labels, counts.len())?;
+        let right = correct(&centroids.logits(session.pool, &val.values)?, &val_labels);
         let both = sha256_hex(format!("{train_hash} {}", data_hash(&val, &val_labels)).as_bytes());
         Ok(Prepared {
             started_from: fingerprint(&opened.graph, &params),
@@ -224,6 +229,7 @@ impl Prepared {
             class_weights,
             head_recipe,
             head: head_part,
+            centroid_accuracy: right as f64 / val_labels.len() as f64,
             data: [train_hash, both],
             features: (train.computed + val.computed, train.cached + val.cached),
             seconds: (train.seconds + val.seconds, fitting.elapsed().as_secs_f64()),

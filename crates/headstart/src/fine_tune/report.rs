@@ -1,8 +1,10 @@
 //! What a fine-tuning reports, and what it leaves in the model file.
 
 use super::{Receipt, TuneRecipe};
-use crate::train::{FeaturePart, HeadPart, TrainPart, ValPart};
+use crate::metrics::{Answer, Evaluation};
+use crate::train::{FeaturePart, HeadPart, TrainPart};
 use crate::{CachePrecision, SkippedFile};
+use headstart_data::Picture;
 use serde::{Deserialize, Serialize};
 
 /// An epoch's result.
@@ -76,9 +78,11 @@ pub struct TuneReport {
     /// The training images.
     pub train: TrainPart,
     /// The validation images and the result of the best epoch on them.
-    pub val: ValPart,
+    pub val: Evaluation,
     /// What answering the most frequent training class would give on the validation images.
     pub majority_accuracy: f64,
+    /// What the nearest class mean of the features before the fit, standardised, would give on them.
+    pub centroid_accuracy: f64,
     /// Where the activations at the cut came from.
     pub features: FeaturePart,
     /// How the head was fitted first; nothing where the model brought one.
@@ -107,6 +111,12 @@ pub struct TuneReport {
     pub trainable_parameters: usize,
     /// The folder of the run, with its history.
     pub run: String,
+    /// The answer for every validation image; not part of the JSON.
+    #[serde(skip)]
+    pub answers: Vec<Answer>,
+    /// The images of `answers`, in their order; not part of the JSON.
+    #[serde(skip)]
+    pub pictures: Vec<Picture>,
 }
 
 /// How a model was fine-tuned, as its manifest says.

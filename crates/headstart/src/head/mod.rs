@@ -4,6 +4,7 @@
 //! come from is the business of the trunk, and a head that is trained together with a tail is a layer of the
 //! graph.
 
+mod centroid;
 mod class_weights;
 mod error;
 mod folds;
@@ -14,6 +15,7 @@ mod objective;
 mod path;
 mod standardise;
 
+pub use centroid::nearest_centroid;
 pub use class_weights::ClassWeights;
 pub use error::HeadError;
 pub use linear::LinearHead;

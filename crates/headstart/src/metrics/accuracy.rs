@@ -3,7 +3,7 @@
 use headstart_tensor::Tensor;
 
 /// The 97.5 % point of the standard normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
+pub(super) const Z: f64 = 1.959_963_984_540_054;
 
 /// The class of the largest logit; the first one where several are equal. 0 for an empty row.
 pub fn argmax(row: &[f32]) -> usize {

@@ -47,7 +47,11 @@ fn table(h: &mut Html, page: &Page, album: &Album) {
         &[("class", &"wide"), ("tabindex", &"0"), ("role", &"region"), ("aria-label", &"Confusion matrix")],
         |h| {
             h.tag("table", &[("class", &"matrix")], |h| {
-                h.leaf("caption", &[], "Rows: the label. Columns: the answer. Bold, on the diagonal: right answers.");
+                h.leaf(
+                    "caption",
+                    &[],
+                    "Rows: the label. Columns: the answer. Bold, on the diagonal: right answers.",
+                );
                 h.tag("thead", &[], |h| {
                     h.tag("tr", &[], |h| {
                         h.leaf("th", &[("scope", &"col"), ("class", &"corner")], "label ↓ answer →");
