@@ -1,6 +1,6 @@
 //! What was done, in plain words: from the reports of training, fine-tuning and evaluation to a [`Page`].
 
-use super::{Curve, Look, Page, Plot, percent, plural};
+use super::{Curve, Look, Page, Plot, percent, plural, plural_classes};
 use crate::artifact::{Manifest, Recipe};
 use crate::fine_tune::Start;
 use crate::metrics::Evaluation;
@@ -164,10 +164,6 @@ fn name(path: &Path) -> String {
     let end = std::fs::canonicalize(path).ok();
     let end = end.as_deref().unwrap_or(path).file_name();
     end.map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
-}
-
-fn plural_classes(n: usize) -> String {
-    if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
 }
 
 fn held_out(val_fraction: Option<f64>, seed: u64) -> String {

@@ -4,7 +4,7 @@
 use super::album::Album;
 use super::base64::data_uri;
 use super::html::Html;
-use super::{Page, percent, plural};
+use super::{Page, percent, plural, plural_classes};
 use headstart_data::RgbImage;
 
 /// Classes up to which the numbers of a matrix can be read.
@@ -27,10 +27,15 @@ pub(super) fn section(h: &mut Html, page: &Page, album: &Album) {
         h.tag("noscript", &[], |h| {
             h.note("Opening them needs scripts, which are turned off here.");
         });
-        if page.labels.len() <= READABLE {
-            table(h, page, album);
+        let classes = page.occurring();
+        if classes.len() < page.labels.len() {
+            let absent = plural_classes(page.labels.len() - classes.len());
+            h.note(format_args!("{absent} without an image and without an answer left out."));
+        }
+        if classes.len() <= READABLE {
+            table(h, page, album, &classes);
         } else {
-            picture(h, page);
+            picture(h, page, &classes);
         }
         if page.labels.len() > 2 {
             pairs(h, page, album);
@@ -41,7 +46,7 @@ pub(super) fn section(h: &mut Html, page: &Page, album: &Album) {
     });
 }
 
-fn table(h: &mut Html, page: &Page, album: &Album) {
+fn table(h: &mut Html, page: &Page, album: &Album, classes: &[usize]) {
     h.tag(
         "div",
         &[("class", &"wide"), ("tabindex", &"0"), ("role", &"region"), ("aria-label", &"Confusion matrix")],
@@ -55,7 +60,7 @@ fn table(h: &mut Html, page: &Page, album: &Album) {
                 h.tag("thead", &[], |h| {
                     h.tag("tr", &[], |h| {
                         h.leaf("th", &[("scope", &"col"), ("class", &"corner")], "label ↓ answer →");
-                        for label in &page.labels {
+                        for label in classes.iter().map(|&c| &page.labels[c]) {
                             h.tag("th", &[("scope", &"col"), ("title", label)], |h| {
                                 h.leaf("span", &[], label);
                             });
@@ -63,14 +68,15 @@ fn table(h: &mut Html, page: &Page, album: &Album) {
                     });
                 });
                 h.tag("tbody", &[], |h| {
-                    for (target, row) in page.evaluation.confusion.rows().iter().enumerate() {
+                    for &target in classes {
+                        let row = &page.evaluation.confusion.rows()[target];
                         h.tag("tr", &[], |h| {
                             h.tag("th", &[("scope", &"row"), ("title", &page.labels[target])], |h| {
                                 h.leaf("span", &[], &page.labels[target]);
                             });
                             let all: usize = row.iter().sum();
-                            for (answer, &n) in row.iter().enumerate() {
-                                cell(h, page, album, (target, answer), n, all);
+                            for &answer in classes {
+                                cell(h, page, album, (target, answer), row[answer], all);
                             }
                         });
                     }
@@ -158,15 +164,16 @@ fn pairs(h: &mut Html, page: &Page, album: &Album) {
 }
 
 /// The matrix as a picture: a square for each cell, darker for a larger share of its row.
-fn picture(h: &mut Html, page: &Page) {
-    let classes = page.labels.len();
-    let scale = SIDE.div_ceil(classes).max(1);
+fn picture(h: &mut Html, page: &Page, occurring: &[usize]) {
+    let classes = occurring.len();
+    let scale = SIDE.div_ceil(classes.max(1)).max(1);
     let side = classes * scale;
     let mut pixels = vec![0; side * side * 3];
-    for (target, row) in page.evaluation.confusion.rows().iter().enumerate() {
+    for (target, &class) in occurring.iter().enumerate() {
+        let row = &page.evaluation.confusion.rows()[class];
         let all = row.iter().sum::<usize>().max(1) as f64;
-        for (answer, &n) in row.iter().enumerate() {
-            let colour = shade(n as f64 / all, target == answer);
+        for (answer, &other) in occurring.iter().enumerate() {
+            let colour = shade(row[other] as f64 / all, target == answer);
             for y in target * scale..(target + 1) * scale {
                 for x in answer * scale..(answer + 1) * scale {
                     pixels[(y * side + x) * 3..][..3].copy_from_slice(&colour);

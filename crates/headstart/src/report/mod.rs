@@ -32,6 +32,7 @@ use crate::metrics::{Answer, Evaluation};
 use crate::{Error, Session, SkippedFile};
 use headstart_data::Picture;
 use headstart_weights::replace_file;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -97,6 +98,12 @@ impl Page {
         let mut title = Html::default();
         title.text(&self.title);
         filled(&[("title", &title.finish()), ("style", STYLE), ("body", &h.finish()), ("script", SCRIPT)])
+    }
+
+    /// The classes that have an image or an answer.
+    fn occurring(&self) -> Vec<usize> {
+        let all = self.answers.iter().flat_map(|a| [a.target, a.predicted]);
+        all.collect::<BTreeSet<usize>>().into_iter().collect()
     }
 
     fn header(&self, h: &mut Html) {
@@ -168,6 +175,11 @@ fn plural(n: usize, what: &str) -> String {
         1 => format!("1 {what}"),
         _ => format!("{n} {what}s"),
     }
+}
+
+/// `1 class`, `2 classes`.
+fn plural_classes(n: usize) -> String {
+    if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ pub(super) fn section(h: &mut Html, page: &Page) {
     h.section("numbers", "The numbers", |h| {
         strip(h, page);
         h.tag("div", &[("class", &"wide")], |h| measures(h, &page.evaluation));
-        let classes = page.evaluation.per_class.len();
-        let open: &[super::html::Attribute] = if classes <= OPEN { &[("open", &"open")] } else { &[] };
+        let classes = page.occurring();
+        let open: &[super::html::Attribute] = if classes.len() <= OPEN { &[("open", &"open")] } else { &[] };
         h.tag("details", open, |h| {
             h.leaf("summary", &[], "Class by class");
-            h.tag("div", &[("class", &"wide")], |h| by_class(h, &page.evaluation));
+            h.tag("div", &[("class", &"wide")], |h| by_class(h, &page.evaluation, &classes));
         });
     });
 }
@@ -102,7 +102,7 @@ fn measures(h: &mut Html, e: &Evaluation) {
     });
 }
 
-fn by_class(h: &mut Html, e: &Evaluation) {
+fn by_class(h: &mut Html, e: &Evaluation, classes: &[usize]) {
     h.tag("table", &[("class", &"classes")], |h| {
         h.leaf(
             "caption",
@@ -118,7 +118,7 @@ fn by_class(h: &mut Html, e: &Evaluation) {
             });
         });
         h.tag("tbody", &[], |h| {
-            for class in &e.per_class {
+            for class in classes.iter().map(|&class| &e.per_class[class]) {
                 h.tag("tr", &[], |h| {
                     h.leaf("th", &[("scope", &"row")], &class.label);
                     h.leaf("td", &[("class", &"number")], class.n);
