@@ -4,7 +4,7 @@
 use headstart::data::Picture;
 use headstart::metrics::{Answer, Evaluation};
 use headstart::models::Home;
-use headstart::report::{Curve, Page, Plot};
+use headstart::report::{Curve, Findings, Page, Plot, Suspect};
 use headstart::tensor::Tensor;
 use headstart::{Pool, Quiet, Session, SkippedFile};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,18 @@ fn page() -> Page {
             curves: vec![curve("training", 1, &[0.9, 0.5]), curve("validation", 0, &[1.0, 0.8, 0.7])],
             marked: Some((2, "kept")),
         }],
+        findings: Some(Findings {
+            duplicates: vec![vec![HOSTILE.into(), "b.jpg".into()]],
+            leaks: vec![[HOSTILE.into(), "b.jpg".into()]],
+            accuracy_without_leaks: Some(0.5),
+            suspects: vec![Suspect {
+                path: HOSTILE.into(),
+                label: HOSTILE.into(),
+                suggested: "cats".into(),
+                score: 0.01,
+                picture: Some(picture((3, &paths[3]))),
+            }],
+        }),
         looks: Err(format!("No map: {HOSTILE}.")),
         skipped: vec![SkippedFile {
             path: HOSTILE.into(),

@@ -5,7 +5,7 @@ use super::html::Html;
 use super::percent;
 use crate::Session;
 use crate::metrics::Answer;
-use headstart_data::Picture;
+use headstart_data::{ImageError, Picture};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longer side of a thumbnail, in pixels.
@@ -21,11 +21,20 @@ const RIGHT: usize = 4;
 /// Pictures in each of the lists of mistakes and doubts.
 const LISTED: usize = 12;
 
+/// A JPEG as a data URI, its width and its height.
+pub(super) type Thumbnail = (String, usize, usize);
+
+/// `picture`, small.
+pub(super) fn thumbnail(picture: &Picture) -> Result<Thumbnail, ImageError> {
+    let image = picture.thumbnail(SIDE)?;
+    Ok((data_uri("image/jpeg", &image.to_jpeg(QUALITY)?), image.width, image.height))
+}
+
 /// Thumbnails by the position of their answer.
 #[derive(Debug, Default)]
 pub(super) struct Album {
-    /// The JPEG as a data URI with its width and height, or why there is none.
-    thumbnails: BTreeMap<usize, Result<(String, usize, usize), String>>,
+    /// Or why there is none.
+    thumbnails: BTreeMap<usize, Result<Thumbnail, String>>,
     /// The pictures behind each cell, by target and answer.
     cells: BTreeMap<(usize, usize), Vec<usize>>,
     /// The mistakes that were made with the greatest certainty.
@@ -41,9 +50,7 @@ impl Album {
         let wanted = album.wanted(answers);
         let thumbnails = session.pool.map(wanted.len(), |i| {
             let Some(picture) = pictures.get(wanted[i]) else { return Err("it is not at hand".to_owned()) };
-            let image = picture.thumbnail(SIDE).map_err(|e| e.to_string())?;
-            let jpeg = image.to_jpeg(QUALITY).map_err(|e| e.to_string())?;
-            Ok((data_uri("image/jpeg", &jpeg), image.width, image.height))
+            thumbnail(picture).map_err(|e| e.to_string())
         });
         let mut left = CHARACTERS;
         for (answer, thumbnail) in wanted.into_iter().zip(thumbnails) {

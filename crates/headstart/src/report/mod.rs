@@ -16,6 +16,7 @@ mod axis;
 mod base64;
 mod confusion;
 mod curves;
+mod findings;
 mod gallery;
 mod html;
 mod look;
@@ -24,6 +25,7 @@ mod provenance;
 mod reliability;
 
 pub use curves::{Curve, Plot};
+pub use findings::{Findings, Suspect};
 pub use look::{Look, Seen};
 
 use self::album::Album;
@@ -64,6 +66,8 @@ pub struct Page {
     pub plots: Vec<Plot>,
     /// Where the network looked, or why that cannot be said.
     pub looks: Result<Vec<Look>, String>,
+    /// What is doubtful in the data, where it was looked for.
+    pub findings: Option<Findings>,
     /// What was left out.
     pub skipped: Vec<SkippedFile>,
     /// Settings, versions and hashes, by name.
@@ -88,6 +92,7 @@ impl Page {
             gallery::looks(h, self);
             gallery::doubts(h, self, &album);
             reliability::section(h, &self.evaluation);
+            findings::section(h, self, session);
             provenance::skipped(h, self);
             provenance::section(h, self);
         });
