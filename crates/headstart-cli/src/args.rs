@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Say what is in images.
     Predict(Predict),
+    /// Show where a network looked: heat over the picture, by Grad-CAM.
+    Explain(Explain),
     /// Write the features of images as a NumPy file.
     Embed(Embed),
     /// Print a network layer by layer, and what of it is frozen.
@@ -104,6 +106,10 @@ pub(crate) struct Train {
     /// The model file to write.
     #[arg(short, long, value_name = "FILE", default_value = "model.safetensors")]
     pub(crate) output: PathBuf,
+    /// The page to write, with curves, mistakes and pictures; `none` for none. NAME.report.html beside the model where not
+    /// given.
+    #[arg(long, value_name = "FILE|none")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -277,6 +283,9 @@ pub(crate) struct Eval {
     /// Average over this many views of each image: its centre, and random crops.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) tta: usize,
+    /// A page to write, with mistakes and pictures.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -318,6 +327,22 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("expected a whole number, 1 or more".to_owned()),
         Ok(n) => Ok(n),
     }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Explain {
+    /// A model file, or the name of a pre-trained network.
+    pub(crate) model: String,
+    /// The image.
+    pub(crate) image: PathBuf,
+    /// What speaks for this class, not for the most probable one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) class: Option<String>,
+    /// The picture to write, PNG or JPEG by its name.
+    #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 #[derive(Debug, ClapArgs)]

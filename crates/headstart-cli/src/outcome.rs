@@ -18,6 +18,11 @@ impl Outcome {
     pub(crate) fn of(skipped: &[SkippedFile]) -> Self {
         if skipped.iter().any(|s| s.fault) { Outcome::Fault } else { Outcome::Fine }
     }
+
+    /// A fault where one of both is.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self == Outcome::Fault { self } else { other }
+    }
 }
 
 /// The exit code of an interrupted run: 128 and the number of SIGINT.

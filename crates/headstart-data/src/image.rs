@@ -1,5 +1,6 @@
 //! Bytes to red, green and blue: told by content, upright, within limits, whole or not at all.
 
+mod encode;
 mod format;
 mod jpeg;
 mod raster;

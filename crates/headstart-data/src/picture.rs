@@ -108,6 +108,17 @@ impl Picture {
         self.decode_with(bytes, image::decode)
     }
 
+    /// The image with at most `side` pixels on its longer side, to be looked at: JPEG files are decoded at a fraction of
+    /// their size where that is enough.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Picture::decode`].
+    pub fn thumbnail(&self, side: usize) -> Result<RgbImage, ImageError> {
+        let image = self.decode_with(&self.bytes()?, |bytes| image::decode_scaled(bytes, side))?;
+        Ok(image.thumbnail(side))
+    }
+
     /// As [`Picture::decode_bytes`], with `decoder` for an encoded image.
     pub(crate) fn decode_with(
         &self,

@@ -162,6 +162,20 @@ impl Preprocess {
         });
     }
 
+    /// The part of an image of that size that [`View::Center`] shows: left, top, width and height, each as a share of the
+    /// image's side. It reaches beyond 0 and 1 where the crop is padded.
+    pub fn seen(&self, width: usize, height: usize) -> [f64; 4] {
+        if width == 0 || height == 0 {
+            return [0.0, 0.0, 1.0, 1.0];
+        }
+        let (wide, high) = self.resized(width, height);
+        let start = |size: usize| {
+            let (start, pad) = center_crop(size, self.crop);
+            (start as f64 - pad as f64) / size as f64
+        };
+        [start(wide), start(high), self.crop as f64 / wide as f64, self.crop as f64 / high as f64]
+    }
+
     /// The size after `Resize`: the shorter side `resize`, the longer one truncated.
     fn resized(&self, width: usize, height: usize) -> (usize, usize) {
         let longer = |long: usize, short: usize| {
@@ -215,6 +229,21 @@ impl Preprocess {
         });
         out[end..].as_chunks_mut::<3>().0.fill(table[0]);
     }
+}
+
+/// The whole of `image` in another size; both sides are at least 1.
+pub(crate) fn resized(image: &RgbImage, width: usize, height: usize, filter: Interpolation) -> RgbImage {
+    let whole = |width, height| Window { left: 0, top: 0, width, height };
+    let mut pixels = Vec::with_capacity(width * height * 3);
+    resample::resize(
+        image,
+        whole(image.width, image.height),
+        (width, height),
+        filter,
+        whole(width, height),
+        |row| pixels.extend_from_slice(row),
+    );
+    RgbImage { width, height, pixels }
 }
 
 /// Along one side: where the crop begins, and how many zeros come before the image where it is smaller.
@@ -316,6 +345,16 @@ mod tests {
         assert!((0.66..0.74).contains(&areas) && (850..1150).contains(&upright), "{areas} {upright}");
         let strip = random_part(&mut rng, 1000, 10);
         assert_eq!((strip.width, strip.height, strip.left), (13, 10, 493));
+    }
+
+    #[test]
+    fn what_is_seen_is_where_the_crop_lies() {
+        let p = preprocess();
+        // 64 x 32 stays so: 28 of 64 columns from 18 on, 28 of 32 rows from 2 on.
+        assert_eq!(p.seen(64, 32), [18.0 / 64.0, 2.0 / 32.0, 28.0 / 64.0, 28.0 / 32.0]);
+        assert_eq!(p.seen(640, 320), p.seen(64, 32));
+        let padded = Preprocess { crop: 40, ..p };
+        assert_eq!(padded.seen(32, 32), [-4.0 / 32.0, -4.0 / 32.0, 40.0 / 32.0, 40.0 / 32.0]);
     }
 
     #[test]

@@ -87,6 +87,14 @@ impl Artifact {
         StateDict::open(path).is_ok_and(|dict| dict.metadata().contains_key(MANIFEST))
     }
 
+    /// What the file at `path` says of itself; its tensors are not looked at.
+    ///
+    /// # Errors
+    /// Where the file is no model, its manifest was changed, or it is newer than this program.
+    pub fn manifest_of(path: &Path) -> Result<Manifest, Error> {
+        manifest(&StateDict::open(path)?, path)
+    }
+
     /// Reads a model and checks all of it: hashes, shapes, and that golden inputs give their outputs.
     ///
     /// # Errors

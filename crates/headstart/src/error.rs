@@ -70,6 +70,39 @@ pub enum Error {
         /// Their hash after.
         after: String,
     },
+    /// An image cannot be read, or not be written.
+    #[error("{path}: {source}")]
+    Image {
+        /// The image.
+        path: String,
+        /// Why.
+        source: headstart_data::ImageError,
+    },
+    /// Where such a network looked cannot be said.
+    #[error(
+        "{name} has no map of features before its classifier, which Grad-CAM needs: ResNet, VGG, MobileNetV2 and EfficientNet-Lite have one, transformers have not"
+    )]
+    NotConvolutional {
+        /// The network.
+        name: String,
+    },
+    /// There is no class of that name.
+    #[error(
+        "there is no class `{name}`{}: {}",
+        if nearest.is_empty() { String::new() } else { format!(" (did you mean `{}`?)", nearest.join("`, `")) },
+        match classes.len() {
+            0..=20 => format!("the model knows {}", classes.join(", ")),
+            n => format!("the model knows {n} classes"),
+        }
+    )]
+    UnknownClass {
+        /// The name.
+        name: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+        /// All names.
+        classes: Vec<String>,
+    },
     /// Features do not fill whole rows.
     #[error(transparent)]
     Shape(#[from] headstart_tensor::ShapeError),

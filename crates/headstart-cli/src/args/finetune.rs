@@ -101,6 +101,10 @@ pub(crate) struct Finetune {
     /// The model file to write.
     #[arg(short, long, value_name = "FILE", default_value = "finetuned.safetensors")]
     output: PathBuf,
+    /// The page to write, with curves, mistakes and pictures; `none` for none. NAME.report.html beside the model where not
+    /// given.
+    #[arg(long, value_name = "FILE|none")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

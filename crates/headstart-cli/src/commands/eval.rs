@@ -1,33 +1,42 @@
 //! `headstart eval`: a classifier measured on labelled images.
 
+use super::report::{self, Shown};
 use super::{accuracy, skipped};
 use crate::args::Eval;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
+use headstart::report::Page;
 use headstart::{Classifier, EvalReport, evaluate, evaluate_other, write_answers};
 
 /// Pairs of confused classes that are named.
 const CONFUSED: usize = 5;
 
 pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
+    args.report.as_deref().map(headstart::report::check).transpose()?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
-    let mut report = evaluate(&workplace.session(), &classifier, &args.data)?;
+    let session = workplace.session();
+    let mut report = evaluate(&session, &classifier, &args.data)?;
     if let Some(path) = &args.ood {
-        evaluate_other(&workplace.session(), &classifier, path, &mut report)?;
+        evaluate_other(&session, &classifier, path, &mut report)?;
     }
     if let Some(path) = &args.answers {
         write_answers(path, &report.answers, classifier.labels())?;
     }
+    let of = |command: &str| {
+        Page::of_evaluation(&session, (&args.model, &classifier), &args.data, &report, command)
+    };
+    let (page, outcome) = report::write(&session, args.report.as_deref(), of, printer);
     if printer.is_json() {
-        printer.json(&report)?;
+        printer.json(&Shown { result: &report, report: page })?;
     } else {
         skipped::say(&report.skipped, printer);
         printer.data(&text(&report))?;
+        page.into_iter().for_each(|page| printer.say(&format!("The report is in {page}.")));
     }
-    Ok(Outcome::of(&report.skipped))
+    Ok(outcome.or(Outcome::of(&report.skipped)))
 }
 
 fn text(report: &EvalReport) -> String {

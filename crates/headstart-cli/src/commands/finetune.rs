@@ -1,5 +1,6 @@
 //! `headstart finetune`: a model file or a backbone in, one whose last stages were trained on out.
 
+use super::report::{self, Shown};
 use super::{accuracy, calibration, skipped};
 use crate::args::Finetune;
 use crate::outcome::Outcome;
@@ -7,12 +8,14 @@ use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::fine_tune::{TunePlan, plan};
+use headstart::report::Page;
 use headstart::{TuneReport, fine_tune};
 
 pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let dry_run = args.dry_run;
+    let (dry_run, page) = (args.dry_run, args.report.clone());
     let options = args.options()?;
+    let page = report::beside(&options.output, page.as_deref())?;
     if dry_run {
         let plan = plan(&workplace.session(), &options)?;
         if printer.is_json() {
@@ -23,16 +26,19 @@ pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> 
         }
         return Ok(Outcome::Fine);
     }
-    let report = fine_tune(&workplace.session(), &options)?;
+    let session = workplace.session();
+    let report = fine_tune(&session, &options)?;
+    let of = |command: &str| Page::of_fine_tuning(&session, &options, &report, command);
+    let (page, outcome) = report::write(&session, page.as_deref(), of, printer);
     if printer.is_json() {
-        printer.json(&report)?;
-        return Ok(Outcome::Fine);
+        printer.json(&Shown { result: &report, report: page })?;
+        return Ok(outcome);
     }
     skipped::say(&report.skipped, printer);
-    printer.data(&text(&report))?;
+    printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));
-    Ok(Outcome::Fine)
+    Ok(outcome)
 }
 
 fn planned(plan: &TunePlan) -> String {
@@ -51,7 +57,7 @@ fn planned(plan: &TunePlan) -> String {
     )
 }
 
-fn text(report: &TuneReport) -> String {
+fn text(report: &TuneReport, page: Option<&str>) -> String {
     let TuneReport { train, val, features, frozen, seconds, start, .. } = report;
     let mut epochs = Table::new([
         ("epoch", Align::Right),
@@ -101,5 +107,6 @@ fn text(report: &TuneReport) -> String {
         line("doubt", doubt);
     }
     line("model", report.model.clone());
+    page.into_iter().for_each(|page| line("report", page.to_owned()));
     text
 }

@@ -6,10 +6,12 @@ mod cache;
 mod compare;
 mod embed;
 mod eval;
+mod explain;
 mod finetune;
 mod inspect;
 mod models;
 mod predict;
+mod report;
 mod skipped;
 mod train;
 
@@ -34,6 +36,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Eval(args) => eval::run(&args, printer),
         Command::Compare(args) => compare::run(&args, printer),
         Command::Predict(args) => predict::run(&args, printer),
+        Command::Explain(args) => explain::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),

@@ -1,5 +1,6 @@
 //! `headstart train`: labelled images in, a model file and an honest accuracy out.
 
+use super::report::{self, Shown};
 use super::{accuracy, advise, calibration, skipped};
 use crate::args::Train;
 use crate::outcome::Outcome;
@@ -7,6 +8,7 @@ use crate::printer::Printer;
 use crate::table::percent;
 use crate::workplace::Workplace;
 use headstart::graph::Precision;
+use headstart::report::Page;
 use headstart::{TrainOptions, TrainReport, train};
 
 /// Classes named in the report; of more there is only their number.
@@ -14,6 +16,7 @@ const NAMED: usize = 20;
 
 pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
+    let page = report::beside(&args.output, args.report.as_deref())?;
     let options = TrainOptions {
         solver: args.epochs.solver(),
         data: args.data,
@@ -33,25 +36,26 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         slim: args.slim,
         output: args.output,
     };
-    let report = train(&workplace.session(), &options)?;
+    let session = workplace.session();
+    let report = train(&session, &options)?;
+    let of = |command: &str| Page::of_training(&session, &options, &report, command);
+    let (page, outcome) = report::write(&session, page.as_deref(), of, printer);
     if printer.is_json() {
-        printer.json(&report)?;
-        return Ok(Outcome::Fine);
+        printer.json(&Shown { result: &report, report: page })?;
+        return Ok(outcome);
     }
     skipped::say(&report.skipped, printer);
-    printer.data(&text(&report))?;
+    printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     // The model is written: what cannot be advised on is no reason to fail.
-    if let Ok(line) =
-        advise::line(&workplace.session(), &options.output, &options.data, options.val.as_deref())
-    {
+    if let Ok(line) = advise::line(&session, &options.output, &options.data, options.val.as_deref()) {
         printer.say(&line);
     }
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));
-    Ok(Outcome::Fine)
+    Ok(outcome)
 }
 
-fn text(report: &TrainReport) -> String {
+fn text(report: &TrainReport, page: Option<&str>) -> String {
     let TrainReport { train, val, features, head, seconds, .. } = report;
     let names = match report.classes.len() {
         n if n > NAMED => String::new(),
@@ -106,5 +110,6 @@ fn text(report: &TrainReport) -> String {
         line("doubt", doubt);
     }
     line("model", report.model.clone());
+    page.into_iter().for_each(|page| line("report", page.to_owned()));
     text
 }
