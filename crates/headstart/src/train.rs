@@ -1,6 +1,7 @@
 //! The main job: from a folder of labelled images to a model file and an honest accuracy.
 
 use crate::artifact::{FIRST_VERSION, Manifest, Recipe, VERSION, Validation, whole_fingerprint};
+use crate::doctor::brief;
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LogisticRegression};
@@ -113,6 +114,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         val: options.val.as_deref(),
         val_fraction: options.val_fraction,
         seed: options.seed,
+        exclude: options.exclude.as_deref(),
     };
     let mut parts = Parts::open(session, &source, None)?;
     strict(options.strict, &parts.skipped)?;
@@ -140,6 +142,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     }
 
     warn(session, &parts.classes, (&train, &train_labels), (&val, &val_labels));
+    brief(session, &options.data, &parts, &train_labels);
 
     let fitting = Instant::now();
     let targets: Vec<usize> =

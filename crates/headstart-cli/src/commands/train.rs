@@ -18,6 +18,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         solver: args.epochs.solver(),
         data: args.data,
         val: args.val,
+        exclude: args.exclude,
         val_fraction: args.val_fraction,
         backbone: args.backbone,
         weights: args.weights,
@@ -39,8 +40,10 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     printer.data(&text(&report))?;
     let model = &report.model;
     // The model is written: what cannot be advised on is no reason to fail.
-    if let Ok(line) =
-        advise::line(&workplace.session(), &options.output, &options.data, options.val.as_deref())
+    // Advice knows of no exclusions.
+    if options.exclude.is_none()
+        && let Ok(line) =
+            advise::line(&workplace.session(), &options.output, &options.data, options.val.as_deref())
     {
         printer.say(&line);
     }
