@@ -92,9 +92,9 @@ pub(super) fn near_groups(files: &Files, pairs: &[Pair]) -> Vec<NearDuplicates> 
         parent.insert(a.max(b), a.min(b));
     }
     let images: Vec<usize> = parent.keys().copied().collect();
-    let mut groups: BTreeMap<usize, (Vec<usize>, f32)> = BTreeMap::new();
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for image in images {
-        groups.entry(root(&mut parent, image)).or_insert((Vec::new(), 1.0)).0.push(image);
+        groups.entry(root(&mut parent, image)).or_default().push(image);
     }
     // The strongest tie of each image, and of these the weakest.
     let mut ties: BTreeMap<usize, f32> = BTreeMap::new();
@@ -106,7 +106,7 @@ pub(super) fn near_groups(files: &Files, pairs: &[Pair]) -> Vec<NearDuplicates> 
     }
     let mut groups: Vec<NearDuplicates> = groups
         .into_values()
-        .map(|(mut images, _)| {
+        .map(|mut images| {
             images.sort_by_key(|&i| files.path(i));
             let similarity = images.iter().map(|i| ties[i]).fold(1.0, f32::min);
             NearDuplicates {

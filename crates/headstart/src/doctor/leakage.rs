@@ -24,8 +24,9 @@ pub(super) fn leakage(session: &Session, rows: &Rows, leaks: &[Leak]) -> Result<
     let labelled = Labelled { features: rows.values, targets: &targets, classes: classes.len() };
     let range = train.len()..order.len();
     let l2 = strength(classes.len());
-    let found = held_out_probabilities(labelled, &order, &[range], l2, session.pool, session.interrupt)?;
+    let found = held_out_probabilities(labelled, &order, &[range], l2, session.pool, session.interrupt);
     session.progress.finish();
+    let found = found?;
     let leaked: BTreeSet<usize> = leaks.iter().map(|leak| leak.held_out).collect();
     let (mut right, mut clean, mut clean_right) = (0, 0, 0);
     for (&row, p) in held_out.iter().zip(found.chunks_exact(classes.len())) {

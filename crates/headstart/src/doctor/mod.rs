@@ -66,25 +66,25 @@ impl DoctorOptions {
 }
 
 /// The features of usable images.
-pub(super) struct Rows<'a> {
+struct Rows<'a> {
     /// `[n, d]`.
-    pub(super) values: &'a Tensor,
+    values: &'a Tensor,
     /// The image of each row.
-    pub(super) images: Vec<usize>,
+    images: Vec<usize>,
     files: &'a Files,
 }
 
 impl Rows<'_> {
-    pub(super) fn path(&self, row: usize) -> &str {
+    fn path(&self, row: usize) -> &str {
         self.files.path(self.images[row])
     }
 
-    pub(super) fn split(&self, row: usize) -> &'static str {
+    fn split(&self, row: usize) -> &'static str {
         self.files.survey.images[self.images[row]].split
     }
 
     /// The label of each row, and the names of the classes; none where the data has no labels.
-    pub(super) fn targets(&self) -> Option<(Vec<usize>, &[String])> {
+    fn targets(&self) -> Option<(Vec<usize>, &[String])> {
         let targets = self.images.iter().map(|&image| self.files.survey.images[image].label);
         Some((targets.collect::<Option<Vec<usize>>>()?, &self.files.survey.classes))
     }

@@ -107,7 +107,7 @@ mod tests {
             for j in 0..d {
                 let noise = rng.normal();
                 values.push(match i % 10 {
-                    9 => values[(i - 1) * d + j] + (noise * 0.03 * (i % 70) as f64) as f32,
+                    9 => values[(i - 1) * d + j] + (noise * 0.01 * (i % 70) as f64) as f32,
                     _ => (0.5 + noise) as f32,
                 });
             }

@@ -141,7 +141,7 @@ pub struct Shift {
     /// Its usable images.
     pub files: usize,
     /// Area under the ROC curve of a cross-validated classifier that is told to tell the sets apart: 0.5 by guessing, 1 where
-    /// it always can. Over at most [`super::shift::MOST`] images of each.
+    /// it always can. Over at most 3,000 images of each.
     pub auc: f64,
     /// What that means.
     pub meaning: String,

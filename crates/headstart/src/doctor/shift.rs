@@ -6,7 +6,7 @@ use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 
 /// Images of each set, at most: the area is known to about a hundredth then.
-pub const MOST: usize = 3000;
+const MOST: usize = 3000;
 /// Folds of the cross-validation.
 const FOLDS: usize = 5;
 

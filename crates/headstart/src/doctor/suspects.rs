@@ -44,8 +44,9 @@ pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Erro
     let labelled = Labelled { features: rows.values, targets: &targets, classes: classes.len() };
     let l2 = strength(classes.len());
     let found =
-        held_out_probabilities(labelled, &folds.order, &folds.held_out, l2, session.pool, session.interrupt)?;
+        held_out_probabilities(labelled, &folds.order, &folds.held_out, l2, session.pool, session.interrupt);
     session.progress.finish();
+    let found = found?;
     let judged = folds.held_out.iter().cloned().flatten().map(|position| folds.order[position]);
     let judged: Vec<(usize, &[f32])> = judged.zip(found.chunks_exact(classes.len())).collect();
     let own = |&(row, p): &(usize, &[f32])| f64::from(p[targets[row]]);
