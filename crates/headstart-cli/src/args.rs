@@ -1,7 +1,9 @@
 //! The command line.
 
+mod doctor;
 mod finetune;
 
+pub(crate) use doctor::Doctor;
 pub(crate) use finetune::Finetune;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -23,6 +25,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Look for what is wrong with a data set: damaged files, duplicates, leaks, wrong labels.
+    Doctor(Doctor),
     /// Train a classifier on labelled images and write it to one file.
     Train(Box<Train>),
     /// Train on more of the network than its classifier, from a model of `train` or a backbone.
@@ -62,6 +66,9 @@ pub(crate) struct Train {
     /// Validation data of its own.
     #[arg(long, value_name = "DIR", conflicts_with = "val_fraction")]
     pub(crate) val: Option<PathBuf>,
+    /// Leave out the images of this list, as `headstart doctor --fix-list` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exclude: Option<PathBuf>,
     /// Share of each class held out for validation where the data sets none apart.
     #[arg(long, allow_negative_numbers = true, value_name = "F", default_value_t = 0.2)]
     pub(crate) val_fraction: f64,

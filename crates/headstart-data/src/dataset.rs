@@ -45,14 +45,7 @@ impl Dataset {
     /// [`DataError`], with what was found and what to do.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let listing = match metadata(path)?.is_dir() {
-            true => match cifar::list_folder(path)? {
-                Some(listing) => listing,
-                None => folder::list(path)?,
-            },
-            false => list_file(path)?,
-        };
-        assemble(path, listing, options)
+        assemble(path, list(path)?, options)
     }
 
     /// The split to measure on, with its name: `test`, else `val`, else `train`.
@@ -99,6 +92,17 @@ pub fn open_unlabelled(paths: &[PathBuf]) -> Result<(Vec<Picture>, Vec<Skipped>)
         pictures.extend(found);
     }
     Ok((pictures, skipped))
+}
+
+/// Lists the labelled images at `path`, whatever the layout.
+pub(crate) fn list(path: &Path) -> Result<Listing, DataError> {
+    if !metadata(path)?.is_dir() {
+        return list_file(path);
+    }
+    match cifar::list_folder(path)? {
+        Some(listing) => Ok(listing),
+        None => folder::list(path),
+    }
 }
 
 fn metadata(path: &Path) -> Result<fs::Metadata, DataError> {

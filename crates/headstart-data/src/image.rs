@@ -15,6 +15,9 @@ use self::format::Format;
 /// Images of more pixels are refused from their header.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
+/// An upright image, and how its file had it lie.
+pub(crate) type Decoded = (RgbImage, Orientation);
+
 /// An image of 8-bit red, green and blue.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RgbImage {
@@ -115,7 +118,7 @@ impl ImageError {
 ///
 /// [`ImageError`]: an image comes out whole or not at all.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
-    decode_as(bytes, None)
+    decode_as(bytes, None).map(|(image, _)| image)
 }
 
 /// As [`decode`], but JPEG files at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves `shorter` pixels on the
@@ -126,10 +129,11 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
 ///
 /// Those of [`decode`].
 pub fn decode_scaled(bytes: &[u8], shorter: usize) -> Result<RgbImage, ImageError> {
-    decode_as(bytes, Some(shorter.max(1)))
+    decode_as(bytes, Some(shorter.max(1))).map(|(image, _)| image)
 }
 
-fn decode_as(bytes: &[u8], shorter: Option<usize>) -> Result<RgbImage, ImageError> {
+/// As [`decode`] or, where `shorter` is given, [`decode_scaled`]; says too what EXIF asked for.
+pub(crate) fn decode_as(bytes: &[u8], shorter: Option<usize>) -> Result<Decoded, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
     }
@@ -145,8 +149,8 @@ fn decode_as(bytes: &[u8], shorter: Option<usize>) -> Result<RgbImage, ImageErro
 /// meets bytes of strangers.
 fn contained(
     format: &'static str,
-    decoder: impl FnOnce() -> Result<RgbImage, ImageError>,
-) -> Result<RgbImage, ImageError> {
+    decoder: impl FnOnce() -> Result<Decoded, ImageError>,
+) -> Result<Decoded, ImageError> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decoder));
     outcome.unwrap_or_else(|_| Err(ImageError::Corrupt { format, detail: "its decoder gave up".to_owned() }))
 }
@@ -154,6 +158,11 @@ fn contained(
 /// Whether these first bytes of a file (32 are enough) are those of an image, readable here or not.
 pub(crate) fn looks_like_image(first_bytes: &[u8]) -> bool {
     Format::of(first_bytes).is_some()
+}
+
+/// The name of the image format that these first bytes of a file (32 are enough) promise, readable here or not.
+pub(crate) fn format_name(first_bytes: &[u8]) -> Option<&'static str> {
+    Format::of(first_bytes).map(Format::name)
 }
 
 /// Refuses sizes beyond [`MAX_PIXELS`], and empty ones.
@@ -174,7 +183,7 @@ fn upright(
     height: u32,
     pixels: Vec<u8>,
     orientation: Orientation,
-) -> Result<RgbImage, ImageError> {
+) -> Result<Decoded, ImageError> {
     let Some(buffer) = ::image::RgbImage::from_raw(width, height, pixels) else {
         let detail = "its pixels do not fill its size".to_owned();
         return Err(ImageError::Corrupt { format, detail });
@@ -183,7 +192,7 @@ fn upright(
     image.apply_orientation(orientation);
     let image = image.into_rgb8();
     let (width, height) = (image.width() as usize, image.height() as usize);
-    Ok(RgbImage { width, height, pixels: image.into_raw() })
+    Ok((RgbImage { width, height, pixels: image.into_raw() }, orientation))
 }
 
 #[cfg(test)]

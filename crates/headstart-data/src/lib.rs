@@ -10,6 +10,7 @@
 
 mod cifar;
 mod dataset;
+pub mod doctor;
 mod error;
 mod folder;
 pub mod image;

@@ -46,6 +46,8 @@ pub enum SkipReason {
         /// The system's words.
         detail: String,
     },
+    /// An image that a list of [`Exclusions`](crate::doctor::Exclusions) names.
+    Excluded,
     /// An image that could not be decoded.
     Image(ImageError),
 }
@@ -64,6 +66,7 @@ impl SkipReason {
             SkipReason::Missing => "missing",
             SkipReason::RepeatedRow { .. } => "repeated_row",
             SkipReason::Unreadable { .. } => "unreadable",
+            SkipReason::Excluded => "excluded",
             SkipReason::Image(error) => error.name(),
         }
     }
@@ -77,6 +80,7 @@ impl SkipReason {
                 | SkipReason::OtherFile
                 | SkipReason::OutsideSplits
                 | SkipReason::UnlabelledSplit { .. }
+                | SkipReason::Excluded
         )
     }
 }
@@ -96,6 +100,7 @@ impl fmt::Display for SkipReason {
             SkipReason::Missing => f.write_str("the file is not there"),
             SkipReason::RepeatedRow { line } => write!(f, "line {line} repeats a path of an earlier line"),
             SkipReason::Unreadable { detail } => write!(f, "cannot be read: {detail}"),
+            SkipReason::Excluded => f.write_str("left out as the list of exclusions says"),
             SkipReason::Image(error) => error.fmt(f),
         }
     }

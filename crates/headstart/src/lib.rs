@@ -13,6 +13,7 @@ pub mod calibration;
 mod classifier;
 mod compare;
 mod cross_validation;
+pub mod doctor;
 mod embed;
 mod error;
 mod evaluate;
@@ -41,6 +42,7 @@ pub use cache::{CacheInfo, CachePrecision, FeatureCache, FeatureKey, cache_clear
 pub use classifier::{Classifier, Prediction, Ranked};
 pub use compare::{AnswerLine, CompareReport, Pair, RunAccuracy, compare, read_answers, write_answers};
 pub use cross_validation::{CrossValidation, Fold, Repeats, SeedAccuracy};
+pub use doctor::{DoctorOptions, DoctorReport, FixList, doctor};
 pub use embed::{EmbedReport, embed};
 pub use error::Error;
 pub use evaluate::{EvalReport, OtherImages, Uncalibrated, evaluate, evaluate_other};

@@ -1,6 +1,7 @@
 //! The data of a training: what is trained on, what is measured on, and what makes that measure less worth.
 
 use crate::{Error, Features, Session, SkippedFile};
+use headstart_data::doctor::Exclusions;
 use headstart_data::{Dataset, Item, OpenOptions, split};
 use headstart_models::sha256_hex;
 use regex::Regex;
@@ -30,6 +31,8 @@ pub(crate) struct Source<'a> {
     pub(crate) seed: u64,
     /// Images whose names give the same text by this regular expression stay on one side.
     pub(crate) group_by: Option<&'a str>,
+    /// A list of images of `data` to leave out.
+    pub(crate) exclude: Option<&'a Path>,
 }
 
 /// Which images belong together.
@@ -87,8 +90,19 @@ impl Parts {
         source: &Source,
         classes: Option<Vec<String>>,
     ) -> Result<Parts, Error> {
-        let data = Dataset::open(source.data, &OpenOptions { classes })?;
+        let mut data = Dataset::open(source.data, &OpenOptions { classes })?;
         let note = |text: String| session.progress.note(&text);
+        if let Some(list) = source.exclude {
+            let exclusions = Exclusions::read(list)?;
+            let unknown = exclusions.apply(&mut data);
+            if let Some(first) = unknown.first() {
+                note(format!(
+                    "{} of the paths in {} are not in the data, the first is {first}",
+                    unknown.len(),
+                    list.display()
+                ));
+            }
+        }
         for (a, b) in data.similar_classes() {
             note(format!(
                 "the classes \"{a}\" and \"{b}\" differ in upper and lower case only: are they one class?"

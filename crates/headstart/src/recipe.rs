@@ -64,6 +64,8 @@ pub struct TrainOptions {
     pub data: PathBuf,
     /// Validation data of its own.
     pub val: Option<PathBuf>,
+    /// A list of images of `data` to leave out: see [`Exclusions`](headstart_data::doctor::Exclusions).
+    pub exclude: Option<PathBuf>,
     /// Share of each class held out where the data sets none apart.
     pub val_fraction: f64,
     /// `arch` or `arch.tag`.
@@ -102,6 +104,7 @@ impl Default for TrainOptions {
         TrainOptions {
             data: PathBuf::new(),
             val: None,
+            exclude: None,
             val_fraction: 0.2,
             backbone: headstart_models::DEFAULT_BACKBONE.to_owned(),
             group_by: None,

@@ -3,6 +3,7 @@
 use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
 use crate::calibration::{CalibrationPart, calibrate};
 use crate::cross_validation::{CrossValidation, Material, Repeats};
+use crate::doctor::brief;
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LinearHead, LogisticRegression, nearest_centroid};
@@ -120,6 +121,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         val_fraction: options.val_fraction,
         seed: options.seed,
         group_by: options.group_by.as_deref(),
+        exclude: options.exclude.as_deref(),
     };
     let mut parts = Parts::open(session, &source, None)?;
     strict(options.strict, &parts.skipped)?;
@@ -147,6 +149,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     }
 
     warn(session, &parts.classes, (&train, &train_labels), (&val, &val_labels));
+    brief(session, &options.data, &parts, &train_labels);
 
     let fitting = Instant::now();
     let targets: Vec<usize> =

@@ -7,7 +7,7 @@ use headstart::{CachePrecision, ClassWeighting, Error, TuneOptions, TuneRecipe};
 use std::path::PathBuf;
 
 /// What changes the recipe or the run: none of it goes with `--resume`. (The cache changes no byte.)
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
     "paths",
     "backbone",
     "unfreeze",
@@ -21,6 +21,7 @@ const SETTINGS: [&str; 19] = [
     "class_weights",
     "time_budget",
     "val",
+    "exclude",
     "val_fraction",
     "seed",
     "cache_precision",
@@ -74,6 +75,9 @@ pub(crate) struct Finetune {
     /// Validation data of its own.
     #[arg(long, value_name = "DIR", conflicts_with = "val_fraction")]
     val: Option<PathBuf>,
+    /// Leave out the images of this list, as `headstart doctor --fix-list` writes it.
+    #[arg(long, value_name = "FILE")]
+    exclude: Option<PathBuf>,
     /// Share of each class held out where neither the data nor the starting model holds out any.
     #[arg(long, allow_negative_numbers = true, value_name = "F", default_value_t = 0.2)]
     val_fraction: f64,
@@ -155,6 +159,7 @@ impl Finetune {
         Ok(TuneOptions {
             recipe,
             val: self.val,
+            exclude: self.exclude,
             val_fraction: self.val_fraction,
             seed: self.seed,
             find_lr: self.lr == Some(Rate::Find),

@@ -4,6 +4,7 @@ mod advise;
 mod bench;
 mod cache;
 mod compare;
+mod doctor;
 mod embed;
 mod eval;
 mod explain;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
     // A wrong name is an error before any work, not after it.
     headstart::Isa::from_env()?;
     match command {
+        Command::Doctor(args) => doctor::run(&args, printer),
         Command::Train(args) => train::run(*args, printer),
         Command::Finetune(args) => finetune::run(*args, printer),
         Command::Advise(args) => advise::run(&args, printer),

@@ -21,6 +21,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         solver: args.epochs.solver(),
         data: args.data,
         val: args.val,
+        exclude: args.exclude,
         val_fraction: args.val_fraction,
         group_by: args.group_by,
         folds: args.folds,
@@ -48,7 +49,10 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     // The model is written: what cannot be advised on is no reason to fail.
-    if let Ok(line) = advise::line(&session, &options.output, &options.data, options.val.as_deref()) {
+    // Advice knows of no exclusions.
+    if options.exclude.is_none()
+        && let Ok(line) = advise::line(&session, &options.output, &options.data, options.val.as_deref())
+    {
         printer.say(&line);
     }
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));

@@ -58,6 +58,17 @@ impl Format {
     }
 }
 
+impl Format {
+    /// The name people know it by.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Format::Jpeg => "JPEG",
+            Format::Raster(format) => name(format),
+            Format::Foreign(name) => name,
+        }
+    }
+}
+
 /// The name people know a format by.
 pub(super) fn name(format: ImageFormat) -> &'static str {
     match format {

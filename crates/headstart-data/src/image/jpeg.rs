@@ -6,7 +6,7 @@
 use ::image::metadata::Orientation;
 use libjpeg_turbo_rs::{ComponentInfo, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
-use super::{ImageError, MAX_PIXELS, RgbImage, check_size, upright};
+use super::{Decoded, ImageError, MAX_PIXELS, check_size, upright};
 
 /// What a progressive image of [`MAX_PIXELS`] pixels in three full planes takes: i16 coefficients and samples.
 const MAX_MEMORY: u64 = MAX_PIXELS * 12;
@@ -15,7 +15,7 @@ const MAX_SCANS: usize = 500;
 
 /// Decodes a JPEG file; where `shorter` is given, at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves that
 /// many pixels on the shorter side.
-pub(super) fn decode(bytes: &[u8], shorter: Option<usize>) -> Result<RgbImage, ImageError> {
+pub(super) fn decode(bytes: &[u8], shorter: Option<usize>) -> Result<Decoded, ImageError> {
     let limits =
         DecodeLimits { max_scans: MAX_SCANS, max_memory: Some(MAX_MEMORY), ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(describe)?;

@@ -6,12 +6,12 @@ use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{ImageError, MAX_PIXELS, RgbImage, check_size, format, upright};
+use super::{Decoded, ImageError, MAX_PIXELS, check_size, format, upright};
 
 /// What a decoder may allocate: [`MAX_PIXELS`] of the widest samples (16-bit RGBA) and as much again to work in.
 const MAX_MEMORY: u64 = MAX_PIXELS * 16;
 
-pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, ImageError> {
+pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Decoded, ImageError> {
     let name = format::name(format);
     let ran_out = Cell::new(false);
     let describe = |error| describe(name, error, ran_out.get());

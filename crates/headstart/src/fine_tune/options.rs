@@ -39,6 +39,9 @@ pub struct TuneOptions {
     pub data: PathBuf,
     /// Validation data of its own.
     pub val: Option<PathBuf>,
+    /// A list of images of `data` to leave out: see [`Exclusions`](headstart_data::doctor::Exclusions).
+    #[serde(default)]
+    pub exclude: Option<PathBuf>,
     /// Share of each class held out where the data sets none apart and the starting model held none out.
     pub val_fraction: f64,
     /// Decides the order of batches, the views and mixup; and where nothing is held out by a starting model, the split.
@@ -79,6 +82,7 @@ impl TuneOptions {
             start,
             data: data.into(),
             val: None,
+            exclude: None,
             val_fraction: 0.2,
             seed: 0,
             recipe: TuneRecipe::default(),

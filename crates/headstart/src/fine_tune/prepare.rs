@@ -91,6 +91,7 @@ impl Opened {
             val: options.val.as_deref(),
             val_fraction: val_fraction.unwrap_or(options.val_fraction),
             seed,
+            exclude: options.exclude.as_deref(),
         };
         let parts = Parts::open(session, &source, classes)?;
         strict(options.strict, &parts.skipped)?;

@@ -8,6 +8,7 @@ mod centroid;
 mod class_weights;
 mod error;
 mod folds;
+mod held_out;
 mod lbfgs;
 mod linear;
 mod logistic;
@@ -21,3 +22,6 @@ pub use error::HeadError;
 pub use linear::LinearHead;
 pub use logistic::{HeadFit, L2, LogisticRegression};
 pub use path::CvPoint;
+
+pub(crate) use folds::Folds;
+pub(crate) use held_out::{Labelled, held_out_probabilities};

@@ -111,6 +111,25 @@ impl Samples<'_> {
         gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs())) / value
     }
 
+    /// The probabilities `[rows, classes]` that the head `parameters` gives for `rows`.
+    pub(crate) fn probabilities(&self, pool: &Pool, parameters: &[f64], rows: Range<usize>) -> Vec<f32> {
+        let (weight, bias) = parameters.split_at(self.classes() * self.d);
+        let weight: Vec<f32> = weight.iter().map(|&w| w as f32).collect();
+        let chunks: Vec<Range<usize>> = chunks(rows).collect();
+        let parts = pool.map(chunks.len(), |i| {
+            let (mut logits, _) = self.forward(&weight, bias, &chunks[i], false);
+            for row in logits.chunks_exact_mut(self.classes()) {
+                row.iter_mut().zip(bias).for_each(|(z, b)| *z += *b as f32);
+                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                row.iter_mut().for_each(|z| *z = (*z - largest).exp());
+                let sum: f32 = row.iter().sum();
+                row.iter_mut().for_each(|z| *z /= sum);
+            }
+            logits
+        });
+        parts.concat()
+    }
+
     /// How well the head `parameters` does on `rows`.
     pub(crate) fn score(&self, pool: &Pool, parameters: &[f64], rows: Range<usize>) -> Score {
         let (weight, bias) = parameters.split_at(self.classes() * self.d);

@@ -1,0 +1,131 @@
+//! Images that stand in the data more than once: groups, contradicting labels, and leaks between splits.
+
+use super::files::Files;
+use super::near::Pair;
+use super::report::NearDuplicates;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Groups of two or more equal images, each in the order of its paths.
+pub(super) struct Equal(pub(super) Vec<Vec<usize>>);
+
+/// An image of an earlier split, and the held-out image that repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leak {
+    pub(super) first: usize,
+    pub(super) held_out: usize,
+    /// Pixel for pixel, not nearly.
+    pub(super) equal: bool,
+}
+
+impl Equal {
+    /// The groups of usable images with the same pixels; images with the same bytes have those.
+    pub(super) fn of(files: &Files) -> Equal {
+        let mut groups: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
+        for image in files.usable() {
+            if let Some(pixels) = files.examined[image].pixels {
+                groups.entry(pixels).or_default().push(image);
+            }
+        }
+        let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
+        groups.iter_mut().for_each(|group| group.sort_by_key(|&i| files.path(i)));
+        groups.sort_by_key(|group| files.path(group[0]));
+        Equal(groups)
+    }
+
+    /// For each image of a group but the first its first.
+    pub(super) fn repeats(&self) -> BTreeMap<usize, usize> {
+        self.0.iter().flat_map(|group| group[1..].iter().map(|&image| (image, group[0]))).collect()
+    }
+}
+
+pub(super) fn paths(files: &Files, images: &[usize]) -> Vec<String> {
+    images.iter().map(|&image| files.path(image).to_owned()).collect()
+}
+
+/// Whether these images have more than one label.
+pub(super) fn contradict(files: &Files, images: &[usize]) -> bool {
+    let labels: BTreeSet<Option<usize>> = images.iter().map(|&i| files.survey.images[i].label).collect();
+    labels.len() > 1
+}
+
+/// Held-out images that stand in an earlier split too: each once, with an equal image where there is one, else with the
+/// most similar.
+pub(super) fn leaks(files: &Files, equal: &Equal, near: &[Pair]) -> Vec<Leak> {
+    let split = |image: usize| {
+        let split = files.survey.images[image].split;
+        files.survey.splits.iter().position(|s| *s == split)
+    };
+    let mut leaks: BTreeMap<usize, Leak> = BTreeMap::new();
+    for group in &equal.0 {
+        for &held_out in group {
+            let first = group.iter().copied().find(|&first| split(first) < split(held_out));
+            if let Some(first) = first {
+                leaks.insert(held_out, Leak { first, held_out, equal: true });
+            }
+        }
+    }
+    let members: BTreeMap<usize, &Vec<usize>> = equal.0.iter().map(|group| (group[0], group)).collect();
+    let mut near: Vec<&Pair> = near.iter().collect();
+    near.sort_by(|x, y| y.similarity.total_cmp(&x.similarity).then((x.a, x.b).cmp(&(y.a, y.b))));
+    for pair in near {
+        let group = |image: usize| members.get(&image).map_or(vec![image], |group| (*group).clone());
+        let both = [(pair.a, pair.b), (pair.b, pair.a)];
+        for (a, b) in both {
+            for held_out in group(b) {
+                let first = group(a).into_iter().find(|&first| split(first) < split(held_out));
+                if let Some(first) = first {
+                    leaks.entry(held_out).or_insert(Leak { first, held_out, equal: false });
+                }
+            }
+        }
+    }
+    let mut leaks: Vec<Leak> = leaks.into_values().collect();
+    leaks.sort_by_key(|leak| (!leak.equal, files.path(leak.held_out)));
+    leaks
+}
+
+/// The groups that `pairs` of images join.
+pub(super) fn near_groups(files: &Files, pairs: &[Pair]) -> Vec<NearDuplicates> {
+    let mut parent: BTreeMap<usize, usize> = pairs.iter().flat_map(|p| [(p.a, p.a), (p.b, p.b)]).collect();
+    for pair in pairs {
+        let (a, b) = (root(&mut parent, pair.a), root(&mut parent, pair.b));
+        parent.insert(a.max(b), a.min(b));
+    }
+    let images: Vec<usize> = parent.keys().copied().collect();
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for image in images {
+        groups.entry(root(&mut parent, image)).or_default().push(image);
+    }
+    // The strongest tie of each image, and of these the weakest.
+    let mut ties: BTreeMap<usize, f32> = BTreeMap::new();
+    for pair in pairs {
+        for image in [pair.a, pair.b] {
+            let tie = ties.entry(image).or_insert(0.0);
+            *tie = tie.max(pair.similarity);
+        }
+    }
+    let mut groups: Vec<NearDuplicates> = groups
+        .into_values()
+        .map(|mut images| {
+            images.sort_by_key(|&i| files.path(i));
+            let similarity = images.iter().map(|i| ties[i]).fold(1.0, f32::min);
+            NearDuplicates {
+                contradiction: contradict(files, &images),
+                paths: paths(files, &images),
+                similarity,
+            }
+        })
+        .collect();
+    groups.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.paths.cmp(&b.paths)));
+    groups
+}
+
+fn root(parent: &mut BTreeMap<usize, usize>, image: usize) -> usize {
+    let mut at = image;
+    while let Some(&up) = parent.get(&at).filter(|&&up| up != at) {
+        at = up;
+    }
+    // So that chains stay short.
+    parent.insert(image, at);
+    at
+}

@@ -1,0 +1,227 @@
+//! The data doctor: what is wrong with a data set, before anything is trained on it.
+//!
+//! ```text
+//! Survey, examine      every file: defects, hashes of bytes and pixels     -> problems, duplicates
+//! extract              features of the usable images, from the cache       -> near duplicates, outliers
+//! held-out heads       logistic regression on the features, cross-validated -> suspects, leakage, shift
+//! ```
+//!
+//! It changes nothing. [`FixList`] writes down what it would leave out, for `train --exclude`.
+
+mod brief;
+mod duplicates;
+mod files;
+mod fix_list;
+mod leakage;
+mod near;
+mod outliers;
+mod report;
+mod shift;
+mod suspects;
+mod units;
+
+pub use fix_list::FixList;
+pub use report::{Aspect, DoctorReport, Leakage, Missing, NearDuplicates, Outlier, Problem, Shift, Suspect};
+
+pub(crate) use brief::brief;
+
+use self::duplicates::{Equal, contradict, leaks, near_groups, paths};
+use self::files::Files;
+use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
+use headstart_data::doctor::{Defect, Survey};
+use headstart_data::{Picture, Skipped};
+use headstart_graph::Precision;
+use headstart_models::Pretrained;
+use headstart_tensor::Tensor;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What the doctor is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DoctorOptions {
+    /// The data: a folder, table or archive, with labels or without.
+    pub data: PathBuf,
+    /// A second set, to compare with.
+    pub against: Option<PathBuf>,
+    /// The network whose features are looked at: `arch` or `arch.tag`.
+    pub backbone: String,
+    /// Its precision.
+    pub precision: Precision,
+    /// Whether files alone are looked at, without a network.
+    pub files_only: bool,
+}
+
+impl DoctorOptions {
+    /// The default backbone in f32, whose features `train` uses too.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        DoctorOptions {
+            data: data.into(),
+            against: None,
+            backbone: headstart_models::DEFAULT_BACKBONE.to_owned(),
+            precision: Precision::F32,
+            files_only: false,
+        }
+    }
+}
+
+/// The features of usable images.
+struct Rows<'a> {
+    /// `[n, d]`.
+    values: &'a Tensor,
+    /// The image of each row.
+    images: Vec<usize>,
+    files: &'a Files,
+}
+
+impl Rows<'_> {
+    fn path(&self, row: usize) -> &str {
+        self.files.path(self.images[row])
+    }
+
+    fn split(&self, row: usize) -> &'static str {
+        self.files.survey.images[self.images[row]].split
+    }
+
+    /// The label of each row, and the names of the classes; none where the data has no labels.
+    fn targets(&self) -> Option<(Vec<usize>, &[String])> {
+        let targets = self.images.iter().map(|&image| self.files.survey.images[image].label);
+        Some((targets.collect::<Option<Vec<usize>>>()?, &self.files.survey.classes))
+    }
+}
+
+/// Looks at the data.
+///
+/// # Errors
+/// Where the data or the network cannot be opened, or the run was interrupted: what is wrong with the data is in the report.
+pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport, Error> {
+    let started = Instant::now();
+    let survey = Survey::of(&options.data)?;
+    let second = options.against.as_deref().map(Survey::of).transpose()?;
+    let mut backbone = match options.files_only {
+        true => None,
+        false => Some(Backbone::of(Pretrained::open(&options.backbone, session.home)?)?.0),
+    };
+    let files = Files::examine(session, survey, "files")?;
+    let second =
+        second.map(|survey| Files::examine(session, survey, "files of the second set")).transpose()?;
+    let mut report = DoctorReport {
+        data: options.data.display().to_string(),
+        files: files.examined.len(),
+        problems: files.problems(),
+        aspect: files.aspects(),
+        left_out: left_out(&files.survey.skipped),
+        backbone: backbone.as_ref().map(|backbone| backbone.name.clone()),
+        ..DoctorReport::default()
+    };
+    balance(&files, &mut report);
+    let equal = Equal::of(&files);
+    report.duplicates = equal.0.iter().map(|group| paths(&files, group)).collect();
+    let contradictions = equal.0.iter().filter(|group| contradict(&files, group));
+    report.contradictions = contradictions.map(|group| paths(&files, group)).collect();
+
+    let mut near = Vec::new();
+    if let Some(backbone) = &mut backbone {
+        let usable = files.usable();
+        backbone.lower(session, options.precision, &pictures(&files, &usable))?;
+        let features = features(session, backbone, &files, &usable, "features")?;
+        report.features = [features.computed, features.cached];
+        let images = features.kept.iter().map(|&i| usable[i]).collect();
+        let rows = Rows { values: &features.values, images, files: &files };
+        let repeats = equal.repeats();
+        near = near::pairs(session, rows.values)?;
+        for pair in &mut near {
+            (pair.a, pair.b) = (rows.images[pair.a], rows.images[pair.b]);
+        }
+        near.retain(|pair| !repeats.contains_key(&pair.a) && !repeats.contains_key(&pair.b));
+        report.near_duplicates = near_groups(&files, &near);
+        let found = suspects::suspects(session, &rows)?;
+        (report.suspects, report.wrong_labels) = (found.suspects, found.wrong);
+        report.outliers = outliers::outliers(session, &rows)?;
+        report.leakage = leakage::leakage(session, &rows, &leaks(&files, &equal, &near))?;
+        if let Some(second) = &second {
+            report.shift = compare(session, backbone, &rows, second, options)?;
+            report.shift_auc = report.shift.as_ref().map(|shift| shift.auc);
+        }
+    }
+    let leaks = leaks(&files, &equal, &near);
+    report.leaks =
+        leaks.iter().map(|l| [files.path(l.first).to_owned(), files.path(l.held_out).to_owned()]).collect();
+    report.equal_leaks = leaks.iter().filter(|leak| leak.equal).count();
+    let untrained = report.missing.iter().filter(|missing| missing.split == "train");
+    report.faults = report.problems.iter().filter(|problem| problem.fault).count()
+        + report.contradictions.len()
+        + report.equal_leaks
+        + untrained.filter(|m| !report.balance[&m.class].values().all(|&n| n == 0)).count();
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+fn pictures<'a>(files: &'a Files, images: &[usize]) -> Vec<&'a Picture> {
+    images.iter().map(|&image| &files.survey.images[image].picture).collect()
+}
+
+fn features(
+    session: &Session,
+    backbone: &Backbone,
+    files: &Files,
+    images: &[usize],
+    what: &str,
+) -> Result<Features, Error> {
+    extract(session, backbone, &pictures(files, images), 1, 0, what)
+}
+
+/// What was skipped and is no defect.
+fn left_out(skipped: &[Skipped]) -> Vec<SkippedFile> {
+    let others = skipped.iter().filter(|s| Defect::of_skipped(&s.reason).is_none());
+    others.map(SkippedFile::from).collect()
+}
+
+fn balance(files: &Files, report: &mut DoctorReport) {
+    let splits = &files.survey.splits;
+    let zero: BTreeMap<&'static str, usize> = splits.iter().map(|&split| (split, 0)).collect();
+    let classes = &files.survey.classes;
+    report.balance = classes.iter().map(|class| (class.clone(), zero.clone())).collect();
+    for image in files.usable() {
+        let image = &files.survey.images[image];
+        let counts = image.label.and_then(|label| report.balance.get_mut(&classes[label]));
+        if let Some(count) = counts.and_then(|counts| counts.get_mut(image.split)) {
+            *count += 1;
+        }
+    }
+    for (class, counts) in &report.balance {
+        let empty = splits.iter().filter(|split| counts.get(*split) == Some(&0));
+        report.missing.extend(empty.map(|&split| Missing { class: class.clone(), split }));
+    }
+}
+
+/// The comparison with the second set; none where either has too few usable images.
+fn compare(
+    session: &Session,
+    backbone: &Backbone,
+    rows: &Rows,
+    second: &Files,
+    options: &DoctorOptions,
+) -> Result<Option<Shift>, Error> {
+    let usable = second.usable();
+    let sampled: Vec<usize> = shift::sample(usable.len()).into_iter().map(|i| usable[i]).collect();
+    let there = features(session, backbone, second, &sampled, "features of the second set")?;
+    let d = rows.values.row_len();
+    let own = shift::sample(rows.images.len());
+    let here: Vec<f32> = own.iter().flat_map(|&row| rows.values.row(row).iter().copied()).collect();
+    let here = Tensor::new([own.len(), d], here)?;
+    let Some(auc) = shift::auc(session, &here, &there.values)? else { return Ok(None) };
+    let hash = |files: &Files, image: usize| files.examined[image].pixels;
+    let known: BTreeMap<_, &str> =
+        rows.images.iter().map(|&image| (hash(rows.files, image), rows.files.path(image))).collect();
+    let shared = usable.iter().filter_map(|&image| {
+        known.get(&hash(second, image)).map(|path| [second.path(image).to_owned(), (*path).to_owned()])
+    });
+    Ok(Some(Shift {
+        against: options.against.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+        files: usable.len(),
+        auc,
+        meaning: shift::meaning(auc).to_owned(),
+        shared: shared.collect(),
+    }))
+}

@@ -1,0 +1,84 @@
+//! Whether two sets of images come from the same source: a classifier is told to tell them apart.
+
+use super::suspects::strength;
+use crate::head::{Folds, Labelled, held_out_probabilities};
+use crate::{Error, Session};
+use headstart_tensor::{Rng, Tensor};
+
+/// Images of each set, at most: the area is known to about a hundredth then.
+const MOST: usize = 3000;
+/// Folds of the cross-validation.
+const FOLDS: usize = 5;
+
+/// The rows of `n` that are looked at.
+pub(super) fn sample(n: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..n).collect();
+    if n > MOST {
+        Rng::named(0, "shift").shuffle(&mut rows);
+        rows.truncate(MOST);
+        rows.sort_unstable();
+    }
+    rows
+}
+
+/// The area under the ROC curve with which heads tell rows of `here` from rows of `there` that they did not see.
+pub(super) fn auc(session: &Session, here: &Tensor, there: &Tensor) -> Result<Option<f64>, Error> {
+    let d = here.row_len();
+    let count = |set: &Tensor| set.len() / d.max(1);
+    let counts = [count(here), count(there)];
+    if counts.iter().any(|&n| n < 2) {
+        return Ok(None);
+    }
+    let values = [here.data(), there.data()].concat();
+    let features = Tensor::new([counts[0] + counts[1], d], values)?;
+    let targets: Vec<usize> = (0..counts[0] + counts[1]).map(|i| usize::from(i >= counts[0])).collect();
+    let folds = Folds::stratified(&targets, &counts, FOLDS, 0);
+    let labelled = Labelled { features: &features, targets: &targets, classes: 2 };
+    let (order, held_out) = (&folds.order, &folds.held_out);
+    let found =
+        held_out_probabilities(labelled, order, held_out, strength(2), session.pool, session.interrupt)?;
+    let rows = held_out.iter().cloned().flatten().map(|position| order[position]);
+    let judged = rows.zip(found.chunks_exact(2)).map(|(row, p)| (p[1], targets[row] == 1));
+    Ok(Some(area(judged.collect())))
+}
+
+/// The area under the ROC curve: the chance that one of the positive scores is above one of the negative, ties counting half.
+fn area(mut scores: Vec<(f32, bool)>) -> f64 {
+    scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let positive = scores.iter().filter(|s| s.1).count() as f64;
+    let negative = scores.len() as f64 - positive;
+    let (mut below, mut wins) = (0.0, 0.0);
+    for tied in scores.chunk_by(|a, b| a.0 == b.0) {
+        let here = tied.iter().filter(|s| s.1).count() as f64;
+        wins += here * (below + 0.5 * (tied.len() as f64 - here));
+        below += tied.len() as f64 - here;
+    }
+    wins / (positive * negative)
+}
+
+/// What an area means for whoever wants to train on one set and predict on the other.
+pub(super) fn meaning(auc: f64) -> &'static str {
+    match auc {
+        a if a < 0.6 => "the sets look alike: what is measured on one should hold on the other",
+        a if a < 0.8 => "the sets differ a little: an accuracy from one is only a guide for the other",
+        a if a < 0.95 => "the sets differ: measure on images of the other before trusting an accuracy",
+        _ => {
+            "the sets can be told apart at a glance: an accuracy on one says little about the other; \
+              label some images of it, or adapt to it"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_is_the_share_of_pairs_in_order() {
+        let of = |scores: &[(f32, bool)]| area(scores.to_vec());
+        assert_eq!(of(&[(0.1, false), (0.2, false), (0.3, true), (0.4, true)]), 1.0);
+        assert_eq!(of(&[(0.4, false), (0.1, true)]), 0.0);
+        assert_eq!(of(&[(0.5, false), (0.5, true)]), 0.5);
+        assert_eq!(of(&[(0.1, true), (0.2, false), (0.3, true), (0.3, false)]), (0.5 + 1.0) / 4.0);
+    }
+}
