@@ -94,7 +94,7 @@ impl Page {
                  on other images says more."
             ),
         };
-        let lead = [vec![how], found(&report.val, "validation", ""), vec![chosen]].concat();
+        let lead = [vec![how], found(&report.val, "validation", " for validation"), vec![chosen]].concat();
         Ok(Page {
             title: format!("Fine-tuning on {}", name(&options.data)),
             lead,
@@ -128,16 +128,17 @@ impl Page {
         report: &EvalReport,
         command: &str,
     ) -> Result<Page, Error> {
+        // A folder without parts is measured as a whole.
+        let part = if report.split == "train" { String::new() } else { format!(" ({}/)", report.split) };
         let how = format!(
-            "{model} ({}) was asked about the images of {} (part: {}).",
+            "{model} ({}) was asked about the images of {}{part}.",
             classifier.backbone.name,
             data.display(),
-            report.split
         );
         let manifest = Artifact::manifest_of(Path::new(model)).ok();
         Ok(Page {
             title: format!("{} on {}", name(Path::new(model)), name(data)),
-            lead: [vec![how], found(&report.evaluation, report.split, "")].concat(),
+            lead: [vec![how], found(&report.evaluation, "such", "")].concat(),
             labels: classifier.labels().to_vec(),
             evaluation: report.evaluation.clone(),
             baselines: vec![("Most frequent class".into(), report.majority_accuracy)],
@@ -171,8 +172,8 @@ fn name(path: &Path) -> String {
 
 fn held_out(val_fraction: Option<f64>, seed: u64) -> String {
     match val_fraction {
-        Some(share) => format!(" ({} of the data, held out by seed {seed})", percent(share)),
-        None => " (those the data sets apart)".to_owned(),
+        Some(share) => format!(" for validation ({} of the data, held out by seed {seed})", percent(share)),
+        None => " for validation (those the data sets apart)".to_owned(),
     }
 }
 
@@ -181,7 +182,7 @@ fn found(e: &Evaluation, split: &str, which: &str) -> Vec<String> {
     let [low, high] = e.accuracy_ci95.map(percent);
     let right = e.confusion.correct();
     let what = format!(
-        "Of {} for {split}{which} it answered {right} right: {}. For other images of the same kind the accuracy lies, with \
+        "Of {}{which} it answered {right} right: {}. For other images of the same kind the accuracy lies, with \
          95 % confidence, between {low} and {high}.",
         plural(e.n, "image"),
         percent(e.accuracy)

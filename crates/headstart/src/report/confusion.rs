@@ -9,8 +9,8 @@ use headstart_data::RgbImage;
 
 /// Classes up to which the numbers of a matrix can be read.
 const READABLE: usize = 25;
-/// Pairs of classes in the list of mistakes.
-const PAIRS: usize = 40;
+/// Pairs of classes in the list of mistakes: beside a matrix whose numbers can be read, and beside a picture.
+const PAIRS: [usize; 2] = [10, 40];
 /// The smallest side of the picture of a large matrix, in pixels.
 const SIDE: usize = 480;
 
@@ -33,12 +33,13 @@ pub(super) fn section(h: &mut Html, page: &Page, album: &Album) {
             h.note(format_args!("{absent} without an image and without an answer left out."));
         }
         if classes.len() <= READABLE {
+            h.note("Rows: the label. Columns: the answer. Bold, on the diagonal: right answers.");
             table(h, page, album, &classes);
         } else {
             picture(h, page, &classes);
         }
         if page.labels.len() > 2 {
-            pairs(h, page, album);
+            pairs(h, page, album, PAIRS[usize::from(classes.len() > READABLE)]);
         }
         let live: &[super::html::Attribute] =
             &[("id", &"behind"), ("aria-live", &"polite"), ("hidden", &"hidden")];
@@ -52,11 +53,7 @@ fn table(h: &mut Html, page: &Page, album: &Album, classes: &[usize]) {
         &[("class", &"wide"), ("tabindex", &"0"), ("role", &"region"), ("aria-label", &"Confusion matrix")],
         |h| {
             h.tag("table", &[("class", &"matrix")], |h| {
-                h.leaf(
-                    "caption",
-                    &[],
-                    "Rows: the label. Columns: the answer. Bold, on the diagonal: right answers.",
-                );
+                h.leaf("caption", &[], "Images by label and answer");
                 h.tag("thead", &[], |h| {
                     h.tag("tr", &[], |h| {
                         h.leaf("th", &[("scope", &"col"), ("class", &"corner")], "label ↓ answer →");
@@ -129,8 +126,8 @@ fn opener(
     );
 }
 
-fn pairs(h: &mut Html, page: &Page, album: &Album) {
-    let confused = page.evaluation.confusion.most_confused(PAIRS);
+fn pairs(h: &mut Html, page: &Page, album: &Album, most: usize) {
+    let confused = page.evaluation.confusion.most_confused(most);
     if confused.is_empty() {
         return;
     }
