@@ -4,13 +4,16 @@ mod place;
 
 use place::{Place, bytes, err, out};
 
+#[allow(clippy::unwrap_used, reason = "a test's surroundings")]
 impl Place {
     /// Two classes of twelve noisy pictures each.
     fn noise(&self) {
+        for class in ["red", "blue"] {
+            std::fs::create_dir_all(self.path(&format!("data/{class}"))).unwrap();
+        }
         for i in 0..12u32 {
             for (class, shift) in [("red", [120, 0, 0]), ("blue", [0, 0, 120])] {
                 let path = self.path(&format!("data/{class}/{i:02}.png"));
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 let picture = image::RgbImage::from_fn(40, 32, |x, y| {
                     let noise = |c: u32| (x * (17 + i) + y * (31 + 7 * i) + c * 41 + x * y * i) % 97;
                     image::Rgb([0, 1, 2].map(|c| (noise(c) + shift[c as usize]) as u8))

@@ -166,7 +166,7 @@ fn most_exchanged_labels_are_among_the_first_500_suspects() {
     let mut exchanged = BTreeSet::new();
     for (i, (label, path)) in images.iter().enumerate() {
         let given = if i < 250 { (label + 1 + rng.below(9)) % 10 } else { *label };
-        let (own, given) = [*label, given].map(|l| classes[l].file_name().unwrap().to_str().unwrap());
+        let [own, given] = [*label, given].map(|l| classes[l].file_name().unwrap().to_str().unwrap());
         let name = format!("{own}-{}", path.file_name().unwrap().to_str().unwrap());
         let class = data.join(given);
         fs::create_dir_all(&class).unwrap();

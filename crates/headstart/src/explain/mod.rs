@@ -189,7 +189,7 @@ fn behind_a_shift(graph: &Graph, map: NodeId) -> Result<Graph, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headstart_models::ARCHITECTURES;
+    use headstart_models::registry::ARCHITECTURES;
 
     #[test]
     fn the_map_of_every_architecture_is_the_one_before_its_pool() {
