@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Advise(Advise),
     /// Measure a classifier on labelled images.
     Eval(Eval),
+    /// Say whether classifiers that answered the same images really differ.
+    Compare(Compare),
     /// Say what is in images.
     Predict(Predict),
     /// Show where a network looked: heat over the picture, by Grad-CAM.
@@ -63,6 +65,15 @@ pub(crate) struct Train {
     /// Share of each class held out for validation where the data sets none apart.
     #[arg(long, allow_negative_numbers = true, value_name = "F", default_value_t = 0.2)]
     pub(crate) val_fraction: f64,
+    /// Keep images together whose file names give the same text (capture group 1, else the match): frames of one animal.
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) group_by: Option<String>,
+    /// Hold every image out once besides, in K folds.
+    #[arg(long, allow_negative_numbers = true, value_name = "K")]
+    pub(crate) folds: Option<usize>,
+    /// Draw the split N times, from the seed and those after it, and report the spread.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1)]
+    pub(crate) repeats: usize,
     /// The pre-trained network: `headstart models` lists them.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
     pub(crate) backbone: String,
@@ -263,12 +274,30 @@ pub(crate) struct Eval {
     pub(crate) model: String,
     /// Labelled images, as for train: test/ or val/ is measured where there is one.
     pub(crate) data: PathBuf,
+    /// Images of other classes, in folders of any name: measure how well they are told from the known ones.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) ood: Option<PathBuf>,
+    /// Write the answer for every image there, a JSON object a line, as `compare` takes it.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) answers: Option<PathBuf>,
     /// Average over this many views of each image: its centre, and random crops.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) tta: usize,
     /// A page to write, with mistakes and pictures.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Compare {
+    /// Model files, or answers that `eval --answers FILE.jsonl` wrote: two or more, on the same images.
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub(crate) runs: Vec<String>,
+    /// Labelled images that models are asked about: test/ or val/ where there is one.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -283,6 +312,9 @@ pub(crate) struct Predict {
     /// How many classes to name, most probable first.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
+    /// Answer `unknown` for an image that is less like the known classes than 95 % of the validation images were.
+    #[arg(long)]
+    pub(crate) reject: bool,
     /// Average over this many views of each image: its centre, and random crops.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) tta: usize,

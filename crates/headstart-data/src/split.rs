@@ -1,5 +1,7 @@
 //! A validation split that keeps every class's share, drawn from the seed alone.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use headstart_tensor::Rng;
 
 use crate::DataError;
@@ -41,9 +43,86 @@ pub fn stratified(labels: &[usize], fraction: f64, seed: u64) -> Result<(Vec<usi
     Ok((train, val))
 }
 
+/// As [`stratified`], with all images of a group on one side: image `i` is of group `groups[i]`.
+///
+/// Groups are taken in an order drawn from the seed; one is held out where that brings every class nearer to its share
+/// (`sum |held out - share|` falls) and leaves each class an image for training.
+///
+/// # Errors
+///
+/// [`DataError::Fraction`] where `fraction` is not above 0 and below 1; [`DataError::NothingToHoldOut`] where no group can
+/// be held out.
+pub fn grouped(
+    labels: &[usize],
+    groups: &[usize],
+    fraction: f64,
+    seed: u64,
+) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(DataError::Fraction { found: fraction });
+    }
+    let mut members = counted(labels, groups);
+    let classes = labels.iter().max().map_or(0, |&last| last + 1);
+    let mut left = vec![0usize; classes];
+    labels.iter().for_each(|&label| left[label] += 1);
+    let mut missing: Vec<f64> = left.iter().map(|&n| n as f64 * fraction).collect();
+    Rng::named(seed, "split by groups").shuffle(&mut members);
+    let mut held = BTreeSet::new();
+    for (group, counts) in members {
+        let gain = |(&class, &n): (&usize, &usize)| missing[class].abs() - (missing[class] - n as f64).abs();
+        if counts.iter().map(gain).sum::<f64>() > 0.0 && counts.iter().all(|(&class, &n)| left[class] > n) {
+            for (class, n) in counts {
+                left[class] -= n;
+                missing[class] -= n as f64;
+            }
+            held.insert(group);
+        }
+    }
+    if held.is_empty() {
+        return Err(DataError::NothingToHoldOut { images: labels.len() });
+    }
+    Ok((0..labels.len()).partition(|&i| !held.contains(&groups[i])))
+}
+
+/// The fold, below `folds`, of each image: every class spread evenly, and all images of a group in one fold.
+///
+/// Groups are dealt in an order drawn from the seed, the largest first, each to the fold that has the fewest images of its
+/// classes. With more folds than groups some are empty.
+pub fn folds(labels: &[usize], groups: &[usize], folds: usize, seed: u64) -> Vec<usize> {
+    let classes = labels.iter().max().map_or(0, |&last| last + 1);
+    let mut members = counted(labels, groups);
+    Rng::named(seed, "folds of groups").shuffle(&mut members);
+    members.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.values().sum::<usize>()));
+    let mut dealt = vec![(vec![0usize; classes], 0usize); folds.max(1)];
+    let mut fold_of = BTreeMap::new();
+    for (group, counts) in members {
+        // How much the sum of squares of the counts would grow: least where the classes are scarce.
+        let cost = |fold: &(Vec<usize>, usize)| -> (usize, usize) {
+            (counts.iter().map(|(&class, &n)| n * (2 * fold.0[class] + n)).sum(), fold.1)
+        };
+        let best =
+            (1..dealt.len()).fold(0, |best, f| if cost(&dealt[f]) < cost(&dealt[best]) { f } else { best });
+        for (class, n) in counts {
+            dealt[best].0[class] += n;
+            dealt[best].1 += n;
+        }
+        fold_of.insert(group, best);
+    }
+    groups.iter().map(|group| fold_of[group]).collect()
+}
+
+/// Each group with its images of each class, in the order of the groups.
+fn counted(labels: &[usize], groups: &[usize]) -> Vec<(usize, BTreeMap<usize, usize>)> {
+    let mut members: BTreeMap<usize, BTreeMap<usize, usize>> = BTreeMap::new();
+    for (&label, &group) in labels.iter().zip(groups) {
+        *members.entry(group).or_default().entry(label).or_default() += 1;
+    }
+    members.into_iter().collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::stratified;
+    use super::{folds, grouped, stratified};
 
     fn labels() -> Vec<usize> {
         [vec![0; 50], vec![1; 20], vec![2; 1], vec![3; 2]].concat()
@@ -75,6 +154,37 @@ mod tests {
         let fewer = &labels[..70];
         let first = |v: Vec<usize>| v.into_iter().filter(|&i| i < 70).collect::<Vec<_>>();
         assert_eq!(first(stratified(&labels, 0.2, 7).unwrap().1), stratified(fewer, 0.2, 7).unwrap().1);
+    }
+
+    #[test]
+    fn groups_stay_on_one_side_and_classes_near_their_share() {
+        // Groups of one to five images, each of one class.
+        let groups: Vec<usize> = (0..300).map(|i| i / 3 + i % 7 / 6).collect();
+        let labels: Vec<usize> = groups.iter().map(|g| g % 3).collect();
+        let (train, val) = grouped(&labels, &groups, 0.2, 5).unwrap();
+        assert_eq!(train.len() + val.len(), 300);
+        assert!(val.iter().all(|&v| train.iter().all(|&t| groups[t] != groups[v])));
+        for class in 0..3 {
+            let held = val.iter().filter(|&&i| labels[i] == class).count();
+            assert!((17..=23).contains(&held), "{class}: {held}");
+        }
+        assert_eq!(grouped(&labels, &groups, 0.2, 5).unwrap(), (train, val));
+        assert!(grouped(&[0, 0, 1, 1], &[0, 0, 1, 1], 0.5, 1).is_err(), "each class is one group");
+    }
+
+    #[test]
+    fn folds_share_every_class_evenly_and_split_no_group() {
+        let labels: Vec<usize> = (0..103).map(|i| usize::from(i % 4 == 0)).collect();
+        let own: Vec<usize> = (0..103).collect();
+        let found = folds(&labels, &own, 5, 1);
+        for fold in 0..5 {
+            let count = |class| (0..103).filter(|&i| found[i] == fold && labels[i] == class).count();
+            assert!((15..=16).contains(&count(0)) && (5..=6).contains(&count(1)), "{fold}");
+        }
+        let groups: Vec<usize> = (0..103).map(|i| i / 8).collect();
+        let found = folds(&labels, &groups, 4, 1);
+        assert!((1..103).all(|i| groups[i] != groups[i - 1] || found[i] == found[i - 1]));
+        assert!((0..4).all(|fold| (16..=33).contains(&found.iter().filter(|&&f| f == fold).count())));
     }
 
     #[test]

@@ -5,140 +5,32 @@
 //! Reading executes nothing. Golden inputs (`golden.images`, u8 `[n, h, w, 3]`) and their logits
 //! (`golden.logits`) are run at load: a model that answers differently here is refused.
 
-use crate::fine_tune::FineTuned;
+mod manifest;
+
+pub use manifest::{FIRST_VERSION, Manifest, Recipe, SECOND_VERSION, VERSION, Validation};
+
 use crate::head::LinearHead;
-use crate::metrics::Evaluation;
-use crate::{Backbone, Error, TrainOptions};
-use headstart_data::Preprocess;
-use headstart_graph::{Calibration, Freeze, Graph, Params, Precision, Trunk};
+use crate::unknown::Unknown;
+use crate::{Backbone, Error};
+use headstart_graph::{Freeze, Graph, Params, Precision, Trunk};
 use headstart_models::{Home, KeyMap, Pretrained, fingerprint, load, sha256_hex};
 use headstart_tensor::{Rng, Tensor};
 use headstart_weights::{DType, StateDict, StoredTensor, write_safetensors};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// The newest version of model files this program reads: that of models that are fine-tuned, of trunks in a lower
-/// precision, and of photos that are not decoded exactly.
-pub const VERSION: u32 = 2;
-/// The version of all other models: older programs read them too.
-pub const FIRST_VERSION: u32 = 1;
 
 const MANIFEST: &str = "headstart";
 const MANIFEST_SUM: &str = "headstart.sha256";
 const GOLDEN: usize = 4;
 const GOLDEN_IMAGES: &str = "golden.images";
 const GOLDEN_LOGITS: &str = "golden.logits";
+const DIRECTIONS: &str = "unknown.directions";
 /// Golden inputs are small where the network takes any size: a load should not cost more than a prediction. Those that
 /// take one size only, as with position embeddings, get that.
 const GOLDEN_SIDE: usize = 64;
 /// Relative distance of golden logits: instruction sets sum in other orders.
 const GOLDEN_TOLERANCE: f64 = 1e-3;
-
-/// Everything about a model but its tensors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// The oldest version that can say all of it: [`FIRST_VERSION`] or [`VERSION`].
-    pub version: u32,
-    /// The headstart that wrote it.
-    pub headstart: String,
-    /// Class names in the order of the logits.
-    pub labels: Vec<String>,
-    /// What images go through.
-    pub preprocess: Preprocess,
-    /// `arch.tag` of the backbone.
-    pub backbone: String,
-    /// The whole network.
-    pub graph: Graph,
-    /// The head's layer.
-    pub classifier: String,
-    /// Precision of the trunk that the head was fitted to. Golden inputs are run in f32 whatever it is: they tell other
-    /// weights and another preprocessing, not the rounding of a lower precision.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub precision: Precision,
-    /// The ranges of an int8 trunk.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub calibration: Calibration,
-    /// SHA-256 of the trunk's weights.
-    pub trunk_sha256: String,
-    /// SHA-256 of all weights.
-    pub weights_sha256: String,
-    /// Whether the trunk's weights are left out.
-    pub slim: bool,
-    /// How it was trained.
-    pub recipe: Recipe,
-    /// SHA-256 over the training images' contents and labels.
-    pub data_sha256: String,
-    /// Training images.
-    pub train_images: usize,
-    /// What validation gave.
-    pub validation: Validation,
-    /// How more than the head was trained, where it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fine_tuned: Option<FineTuned>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// The settings that repeat a training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recipe {
-    /// The seed of split, folds, views and order.
-    pub seed: u64,
-    /// Views of each training image.
-    pub views: usize,
-    /// Share held out; `null` where the data set its own apart.
-    pub val_fraction: Option<f64>,
-    /// How the head was fitted.
-    pub solver: crate::Solver,
-    /// What an image of each class counted, in the order of the labels; `null`: all the same.
-    pub class_weights: Option<Vec<f64>>,
-    /// L2 strength of the head, where it was fitted to convergence.
-    pub l2: Option<f64>,
-}
-
-impl Recipe {
-    /// What `options` and the fit say.
-    pub(crate) fn of(
-        options: &TrainOptions,
-        val_fraction: Option<f64>,
-        class_weights: Option<Vec<f64>>,
-        l2: Option<f64>,
-    ) -> Self {
-        Recipe {
-            seed: options.seed,
-            views: options.views,
-            val_fraction,
-            solver: options.solver.clone(),
-            class_weights,
-            l2,
-        }
-    }
-}
-
-/// A validation result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Validation {
-    /// Images.
-    pub n: usize,
-    /// Share that was right.
-    pub accuracy: f64,
-    /// Its 95 % Wilson interval.
-    pub accuracy_ci95: [f64; 2],
-}
-
-impl Validation {
-    /// What an evaluation found.
-    pub(crate) fn of(evaluation: &Evaluation) -> Self {
-        let Evaluation { n, accuracy, accuracy_ci95, .. } = *evaluation;
-        Validation { n, accuracy, accuracy_ci95 }
-    }
-}
 
 /// A model as it is read or about to be written.
 #[derive(Debug)]
@@ -149,6 +41,8 @@ pub struct Artifact {
     pub backbone: Backbone,
     /// The trained part, on features.
     pub head: LinearHead,
+    /// The directions `[k, d]` of the training features, where the manifest's `unknown` has a residual.
+    pub directions: Option<Tensor>,
 }
 
 impl Artifact {
@@ -168,6 +62,9 @@ impl Artifact {
         }
         tensors.push((format!("{}.weight", m.classifier), StoredTensor::from_tensor(&self.head.weight)));
         tensors.push((format!("{}.bias", m.classifier), StoredTensor::from_tensor(&self.head.bias)));
+        if let Some(directions) = &self.directions {
+            tensors.push((DIRECTIONS.into(), StoredTensor::from_tensor_half(directions)?));
+        }
         let (pixels, side) = golden_images(&self.backbone);
         let logits = golden_logits(&self.backbone, &self.head, &pixels, side)?;
         let logits = StoredTensor::from_tensor(&logits);
@@ -235,10 +132,13 @@ impl Artifact {
         if m.graph.nodes().last().map(|n| n.name.as_str()) != Some(&m.classifier) {
             return Err(bad(format!("`{}` is not its last layer", m.classifier)));
         }
+        if m.temperature.is_some_and(|t| !(t > 0.0 && t.is_finite())) {
+            return Err(bad(format!("its temperature is {:?}: expected a number above 0", m.temperature)));
+        }
         let (mut params, report) = load(&m.graph, dict, KeyMap::Native)?;
         let head = |name: &String| name.starts_with(&format!("{}.", m.classifier));
         let absent = report.missing.iter().filter(|name| head(name) || !m.slim).count();
-        let golden = |name: &String| name == GOLDEN_IMAGES || name == GOLDEN_LOGITS;
+        let golden = |name: &String| [GOLDEN_IMAGES, GOLDEN_LOGITS, DIRECTIONS].contains(&name.as_str());
         if absent > 0 || !report.mismatched.is_empty() || !report.unexpected.iter().all(golden) {
             return Err(bad(report.to_string()));
         }
@@ -272,7 +172,8 @@ impl Artifact {
             let lowered = backbone.compile_in(m.precision, m.calibration.clone());
             lowered.map_err(|e| bad(format!("its {} trunk cannot be compiled: {e}", m.precision)))?;
         }
-        let model = Artifact { manifest: m, backbone, head };
+        let directions = directions(dict, &m, backbone.dim()).map_err(bad)?;
+        let model = Artifact { manifest: m, backbone, head, directions };
         model.check_golden(dict, path)?;
         Ok(model)
     }
@@ -331,6 +232,27 @@ fn manifest(dict: &StateDict, path: &Path) -> Result<Manifest, Error> {
         return Err(Error::NewerModel { path: path.to_owned(), found: version, known: VERSION });
     }
     serde_json::from_str(text).map_err(damaged)
+}
+
+/// The directions that the manifest promises, if it does; or what is wrong with them.
+fn directions(dict: &StateDict, m: &Manifest, dim: usize) -> Result<Option<Tensor>, String> {
+    let numbers = |u: &Unknown| {
+        let spreads = [Some(u.energy), u.residual].into_iter().flatten();
+        u.threshold.is_finite() && spreads.into_iter().all(|s| s.mean.is_finite() && s.deviation > 0.0)
+    };
+    if !m.unknown.as_ref().is_none_or(numbers) {
+        return Err("its threshold for unknown images is no number".to_owned());
+    }
+    let promised = m.unknown.as_ref().and_then(|u| u.residual.and(u.directions_sha256.as_ref()));
+    match (promised, dict.get(DIRECTIONS)) {
+        (None, None) => Ok(None),
+        (Some(sha), Some(stored))
+            if sha256_hex(stored.bytes()) == *sha && stored.shape().dims().get(1..) == Some(&[dim]) =>
+        {
+            stored.to_tensor().map(Some).map_err(|e| e.to_string())
+        }
+        _ => Err(format!("its `{DIRECTIONS}` is not the one its manifest names: copy the file again")),
+    }
 }
 
 /// f16 where that loses nothing, else f32.

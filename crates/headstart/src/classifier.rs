@@ -1,8 +1,10 @@
 //! Something that answers with labels: a model file, or a published network with its own ImageNet classifier.
 
+use crate::calibration::scaled;
 use crate::features::{CENTER, Views, through};
 use crate::head::LinearHead;
 use crate::loss::log_sum_exp;
+use crate::unknown::{FEWEST, UNKNOWN, Unknown, energies, residuals};
 use crate::{Artifact, Backbone, Error, Features, Session, extract};
 use headstart_data::{Picture, Skipped};
 use headstart_models::{Home, IMAGENET_1K, Pretrained};
@@ -19,6 +21,12 @@ pub struct Classifier {
     pub head: LinearHead,
     labels: Vec<String>,
     published: bool,
+    /// What logits are divided by; 1 where no temperature was fitted.
+    temperature: f64,
+    /// How images of no known class are told, with the directions that it takes.
+    unknown: Option<(Unknown, Option<Tensor>)>,
+    /// Whether they are answered with `unknown`.
+    rejecting: bool,
     /// Views of each image whose probabilities are averaged.
     views: usize,
 }
@@ -28,10 +36,13 @@ pub struct Classifier {
 pub struct Prediction {
     /// The image.
     pub path: String,
-    /// The most probable class.
+    /// The most probable class, or `unknown`.
     pub label: String,
-    /// Its probability.
+    /// The probability of the most probable class.
     pub probability: f64,
+    /// Whether it was rejected; absent where that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<bool>,
     /// Its number among the published classes; absent for a model file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
@@ -67,13 +78,25 @@ impl Classifier {
                 head,
                 labels: artifact.manifest.labels,
                 published: false,
+                temperature: artifact.manifest.temperature.unwrap_or(1.0),
+                unknown: artifact.manifest.unknown.map(|unknown| (unknown, artifact.directions)),
+                rejecting: false,
                 views: 1,
             });
         }
         let (backbone, weight, bias) = Backbone::of(Pretrained::open(model, home)?)?;
         let head = LinearHead::new(weight, bias)?;
         let labels = IMAGENET_1K.map(str::to_owned).to_vec();
-        Ok(Classifier { backbone, head, labels, published: true, views: 1 })
+        Ok(Classifier {
+            backbone,
+            head,
+            labels,
+            published: true,
+            temperature: 1.0,
+            unknown: None,
+            rejecting: false,
+            views: 1,
+        })
     }
 
     /// The same, answering with the mean of the probabilities of `views` views of each image (1 to 64): its centre, and
@@ -88,12 +111,59 @@ impl Classifier {
         Ok(Classifier { views, ..self })
     }
 
-    /// Features `[n * views, d]` to logits `[n, classes]`: of several views the logarithm of their mean probability.
+    /// The same, answering `unknown` for images that are less like what the model knows than 95 % of the images it was
+    /// validated on.
+    ///
+    /// # Errors
+    /// Where the model has no threshold.
+    pub fn rejecting(self) -> Result<Classifier, Error> {
+        match self.unknown {
+            Some(_) => Ok(Classifier { rejecting: true, ..self }),
+            None => Err(Error::NoThreshold { fewest: FEWEST }),
+        }
+    }
+
+    /// How images of no known class are told, where the model says.
+    pub fn unknown(&self) -> Option<&Unknown> {
+        self.unknown.as_ref().map(|(unknown, _)| unknown)
+    }
+
+    /// How little each image is like what the model knows, from features `[n * views, d]`: the mean over its views. `None`
+    /// where the model does not say.
     ///
     /// # Errors
     /// Where the features do not fit the head.
-    pub(crate) fn logits(&self, session: &Session, features: &Tensor) -> Result<Tensor, Error> {
-        let logits = self.head.logits(session.pool, features)?;
+    pub(crate) fn scores(&self, session: &Session, features: &Tensor) -> Result<Option<Vec<f64>>, Error> {
+        let Some((unknown, directions)) = &self.unknown else {
+            return Ok(None);
+        };
+        let energies = energies(&self.head.logits(session.pool, features)?);
+        let residuals = match directions {
+            Some(directions) => Some(residuals(session.pool, directions, features)?),
+            None => None,
+        };
+        let scores = unknown.scores(&energies, residuals.as_deref());
+        let mean = |views: &[f64]| views.iter().sum::<f64>() / views.len() as f64;
+        Ok(Some(scores.chunks_exact(self.views).map(mean).collect()))
+    }
+
+    /// What logits are divided by: the temperature of the model file, else 1.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
+    /// Features `[n * views, d]` to logits `[n, classes]`, divided by `temperature`: of several views the logarithm of their
+    /// mean probability.
+    ///
+    /// # Errors
+    /// Where the features do not fit the head.
+    pub(crate) fn logits(
+        &self,
+        session: &Session,
+        features: &Tensor,
+        temperature: f64,
+    ) -> Result<Tensor, Error> {
+        let logits = scaled(self.head.logits(session.pool, features)?, temperature);
         if self.views == 1 {
             return Ok(logits);
         }
@@ -137,13 +207,31 @@ impl Classifier {
                     Err(error) => Err(Skipped { path: picture.path().to_owned(), reason: error.into() }),
                     Ok(features) => {
                         let features = Tensor::new([self.views, trunk.output().len()], features)?;
-                        let logits = self.logits(session, &features)?;
-                        Ok(self.answer(picture.path(), logits.row(0), top))
+                        let logits = self.logits(session, &features, self.temperature)?;
+                        let mut answer = self.answer(picture.path(), logits.row(0), top);
+                        if self.rejecting {
+                            self.reject(session, &features, &mut answer)?;
+                        }
+                        Ok(answer)
                     }
                 };
                 if !each(answer) {
                     return Ok(());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers `unknown` where the image's score is above the threshold.
+    fn reject(&self, session: &Session, features: &Tensor, answer: &mut Prediction) -> Result<(), Error> {
+        let scores = self.scores(session, features)?;
+        if let (Some((unknown, _)), Some(score)) = (&self.unknown, scores.as_deref().and_then(<[f64]>::first))
+        {
+            let rejected = unknown.rejects(*score);
+            answer.unknown = Some(rejected);
+            if rejected {
+                UNKNOWN.clone_into(&mut answer.label);
             }
         }
         Ok(())
@@ -162,6 +250,7 @@ impl Classifier {
             label: self.labels[best].clone(),
             probability: exps[best] / sum,
             index: self.published.then_some(best),
+            unknown: None,
             top: order.iter().take(top.max(1)).map(ranked).collect(),
         }
     }

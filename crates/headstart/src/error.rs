@@ -130,6 +130,30 @@ pub enum Error {
         /// What is wrong and what to do.
         detail: String,
     },
+    /// A file of answers cannot be used.
+    #[error("{} cannot be compared: {detail}", path.display())]
+    Answers {
+        /// The file or model.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        detail: String,
+    },
+    /// The model cannot tell unknown images.
+    #[error(
+        "the model has no threshold for unknown images: `train` and `finetune` of this version find one where they have {fewest} validation images"
+    )]
+    NoThreshold {
+        /// Validation images that it takes.
+        fewest: usize,
+    },
+    /// Images cannot be grouped as asked for.
+    #[error("--group-by `{pattern}`: {detail}")]
+    GroupBy {
+        /// The regular expression.
+        pattern: String,
+        /// What is wrong and what was expected.
+        detail: String,
+    },
     /// A model file of a version this program does not know.
     #[error("{} was written by a newer headstart (model version {found}, this one reads up to {known}): update headstart", path.display())]
     NewerModel {

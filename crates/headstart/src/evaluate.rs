@@ -1,8 +1,11 @@
 //! How good a classifier is on labelled data.
 
-use crate::metrics::{Answer, Evaluation, majority_accuracy};
+use crate::metrics::{
+    Answer, Evaluation, Separation, calibration_error, log_loss, majority_accuracy, reliability,
+};
+use crate::unknown::FEWEST;
 use crate::{Classifier, Error, Session, SkippedFile};
-use headstart_data::{Dataset, Item, OpenOptions, Picture};
+use headstart_data::{Dataset, Item, OpenOptions, Picture, open_unlabelled};
 use serde::Serialize;
 use std::path::Path;
 
@@ -14,6 +17,13 @@ pub struct EvalReport {
     pub evaluation: Evaluation,
     /// The part of the data that was used: `test`, `val` or `train` (all of a plain folder).
     pub split: &'static str,
+    /// What the probabilities were without the model's temperature; `null` where it has none.
+    pub uncalibrated: Option<Uncalibrated>,
+    /// The share of these images that `predict --reject` would answer with `unknown`; `null` where the model has no
+    /// threshold.
+    pub rejected: Option<f64>,
+    /// Images of other classes (`--ood`), where there are some.
+    pub other: Option<OtherImages>,
     /// What answering the most frequent class of these images would give.
     pub majority_accuracy: f64,
     /// What was left out, and why.
@@ -24,6 +34,32 @@ pub struct EvalReport {
     /// The images of `answers`, in their order; not part of the JSON.
     #[serde(skip)]
     pub pictures: Vec<Picture>,
+    /// How little each of them is like what the model knows; not part of the JSON.
+    #[serde(skip)]
+    pub scores: Option<Vec<f64>>,
+}
+
+/// Images of classes that the model does not know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OtherImages {
+    /// Images.
+    pub n: usize,
+    /// The share that `predict --reject` answers with `unknown`.
+    pub rejected: f64,
+    /// How well the score tells them from the known ones.
+    #[serde(flatten)]
+    pub separation: Separation,
+}
+
+/// Probabilities without a temperature.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Uncalibrated {
+    /// The temperature that is left out here.
+    pub temperature: f64,
+    /// Mean log loss.
+    pub loss: f64,
+    /// Expected calibration error.
+    pub ece: f64,
 }
 
 /// Measures `classifier` on the held-out part of the data at `path` (`test`, else `val`, else all of it).
@@ -40,13 +76,69 @@ pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Resu
         return Err(Error::NothingReadable { what: split.to_owned() });
     }
     let targets = labels(items, &features.kept);
-    let logits = classifier.logits(session, &features.values)?;
+    let temperature = classifier.temperature();
+    let logits = classifier.logits(session, &features.values, temperature)?;
+    let uncalibrated = if temperature == 1.0 {
+        None
+    } else {
+        let raw = classifier.logits(session, &features.values, 1.0)?;
+        let ece = calibration_error(&reliability(&raw, &targets)?);
+        Some(Uncalibrated { temperature, loss: log_loss(&raw, &targets)?, ece })
+    };
     let evaluation = Evaluation::new(&logits, &targets, classifier.labels())?;
     let skipped = data.skipped.iter().chain(&features.skipped).map(SkippedFile::from).collect();
     let pictures: Vec<Picture> = features.kept.iter().map(|&i| items[i].picture.clone()).collect();
     let answers = Answer::of(&logits, &targets, pictures.iter().map(Picture::path));
     let majority_accuracy = majority_accuracy(&targets, &targets).unwrap_or(0.0);
-    Ok(EvalReport { evaluation, split, majority_accuracy, skipped, answers, pictures })
+    let scores = classifier.scores(session, &features.values)?;
+    Ok(EvalReport {
+        evaluation,
+        split,
+        uncalibrated,
+        rejected: scores.as_ref().map(|scores| rejected(classifier, scores)),
+        other: None,
+        majority_accuracy,
+        skipped,
+        answers,
+        pictures,
+        scores,
+    })
+}
+
+/// Measures how well `classifier` tells the images at `path`, all of which are of other classes whatever their folders are
+/// called, from those of `report`; adds that to it.
+///
+/// # Errors
+/// Where the model has no threshold, or there is no image that can be read.
+pub fn evaluate_other(
+    session: &Session,
+    classifier: &Classifier,
+    path: &Path,
+    report: &mut EvalReport,
+) -> Result<(), Error> {
+    let (pictures, skipped) = open_unlabelled(&[path.to_owned()])?;
+    let pictures: Vec<&Picture> = pictures.iter().collect();
+    let features = classifier.features(session, &pictures, "features of other images")?;
+    report.skipped.extend(skipped.iter().chain(&features.skipped).map(SkippedFile::from));
+    if features.kept.is_empty() {
+        return Err(Error::NothingReadable { what: path.display().to_string() });
+    }
+    let (Some(known), Some(scores)) = (&report.scores, classifier.scores(session, &features.values)?) else {
+        return Err(Error::NoThreshold { fewest: FEWEST });
+    };
+    let other = Separation::of(known, &scores).map(|separation| OtherImages {
+        n: scores.len(),
+        rejected: rejected(classifier, &scores),
+        separation,
+    });
+    report.other = other;
+    Ok(())
+}
+
+/// The share of scores above the model's threshold.
+fn rejected(classifier: &Classifier, scores: &[f64]) -> f64 {
+    let rejected = scores.iter().filter(|&&s| classifier.unknown().is_some_and(|u| u.rejects(s))).count();
+    rejected as f64 / scores.len().max(1) as f64
 }
 
 /// The labels of the items at `kept`.

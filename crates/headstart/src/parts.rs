@@ -3,6 +3,7 @@
 use crate::{Error, Features, Session, SkippedFile};
 use headstart_data::{Dataset, Item, OpenOptions, split};
 use headstart_models::sha256_hex;
+use regex::Regex;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,6 +12,8 @@ pub(crate) struct Parts {
     pub(crate) classes: Vec<String>,
     pub(crate) train: Vec<Item>,
     pub(crate) val: Vec<Item>,
+    /// The groups of the training and of the validation images, where there are groups.
+    pub(crate) groups: Option<[Groups; 2]>,
     /// The share that was held out here; none where the data set its own apart.
     pub(crate) val_fraction: Option<f64>,
     pub(crate) skipped: Vec<SkippedFile>,
@@ -25,6 +28,56 @@ pub(crate) struct Source<'a> {
     /// Share of each class held out otherwise, drawn from `seed`.
     pub(crate) val_fraction: f64,
     pub(crate) seed: u64,
+    /// Images whose names give the same text by this regular expression stay on one side.
+    pub(crate) group_by: Option<&'a str>,
+}
+
+/// Which images belong together.
+#[derive(Debug, Clone)]
+pub(crate) struct Groups {
+    /// The regular expression that says so.
+    pub(crate) pattern: String,
+    /// The group of each image.
+    pub(crate) of: Vec<usize>,
+}
+
+impl Groups {
+    /// Groups `items` by what `pattern` finds in their file names: its first capture group, else all that matches. An image
+    /// in whose name it finds nothing is a group of its own; `telling` says how many are.
+    fn find(session: &Session, pattern: &str, items: &[Item], telling: bool) -> Result<Groups, Error> {
+        let bad = |detail: String| Error::GroupBy { pattern: pattern.to_owned(), detail };
+        let regex = Regex::new(pattern).map_err(|e| bad(e.to_string()))?;
+        let mut known = BTreeMap::new();
+        let (mut of, mut alone) = (Vec::with_capacity(items.len()), 0);
+        for (i, item) in items.iter().enumerate() {
+            let path = item.picture.path();
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let text = regex.captures(name).and_then(|c| c.get(1).or_else(|| c.get(0)));
+            alone += usize::from(text.is_none());
+            // The number of the first image of a group names it.
+            of.push(text.map_or(i, |text| *known.entry(text.as_str()).or_insert(i)));
+        }
+        if let (true, Some(first)) = (known.is_empty(), items.first()) {
+            return Err(bad(format!("it matches no file name, not `{}` say", first.picture.path())));
+        }
+        if telling {
+            let text = format!("{} images in {} groups by their names", items.len() - alone, known.len());
+            let rest =
+                if alone > 0 { format!("; {alone} match nothing and stand alone") } else { String::new() };
+            session.progress.note(&format!("{text}{rest}"));
+        }
+        Ok(Groups { pattern: pattern.to_owned(), of })
+    }
+
+    /// Those of the images at `positions`.
+    pub(crate) fn at(&self, positions: &[usize]) -> Groups {
+        Groups { pattern: self.pattern.clone(), of: positions.iter().map(|&i| self.of[i]).collect() }
+    }
+
+    /// These and `others`.
+    pub(crate) fn and(&self, others: &Groups) -> Groups {
+        Groups { pattern: self.pattern.clone(), of: [&self.of[..], &others.of].concat() }
+    }
 }
 
 impl Parts {
@@ -45,6 +98,7 @@ impl Parts {
             note(format!("{} images of val/ are not used: --val names {}", unused.len(), path.display()));
         }
         let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
+        let mut groups = None;
         let own = source.val.is_some() || data.val.is_some();
         let (train, val) = match (source.val, data.val) {
             (Some(path), _) => {
@@ -62,14 +116,30 @@ impl Parts {
             (None, Some(val)) => (data.train, val),
             (None, None) => {
                 let labels: Vec<usize> = data.train.iter().map(|i| i.label).collect();
-                let (train, val) = split::stratified(&labels, source.val_fraction, source.seed)?;
+                let (train, val) = match source.group_by {
+                    None => split::stratified(&labels, source.val_fraction, source.seed)?,
+                    Some(pattern) => {
+                        let all = Groups::find(session, pattern, &data.train, true)?;
+                        let parted = split::grouped(&labels, &all.of, source.val_fraction, source.seed);
+                        let (train, val) = parted.map_err(|e| Error::GroupBy {
+                            pattern: pattern.to_owned(),
+                            detail: format!("no group can be held out without emptying a class ({e})"),
+                        })?;
+                        groups = Some([all.at(&train), all.at(&val)]);
+                        (train, val)
+                    }
+                };
                 let take =
                     |positions: Vec<usize>| positions.into_iter().map(|i| data.train[i].clone()).collect();
                 (take(train), take(val))
             }
         };
+        if let (true, Some(pattern)) = (own, source.group_by) {
+            let found = |items, telling| Groups::find(session, pattern, items, telling);
+            groups = Some([found(&train, true)?, Groups { pattern: pattern.to_owned(), of: Vec::new() }]);
+        }
         let val_fraction = (!own).then_some(source.val_fraction);
-        Ok(Parts { classes: data.classes, train, val, val_fraction, skipped })
+        Ok(Parts { classes: data.classes, train, val, groups, val_fraction, skipped })
     }
 }
 

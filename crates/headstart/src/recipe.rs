@@ -2,6 +2,7 @@
 
 use crate::{Artifact, ClassWeights, Error, PrecisionChoice};
 use headstart_data::Decode;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,13 @@ pub struct TrainOptions {
     pub val_fraction: f64,
     /// `arch` or `arch.tag`.
     pub backbone: String,
+    /// Images whose file names give the same text by this regular expression (its first capture group, else all that
+    /// matches) stay on one side of the split and in one fold.
+    pub group_by: Option<String>,
+    /// Folds in which every image is held out once, besides; 2 or more.
+    pub folds: Option<usize>,
+    /// Splits that are drawn from the seed and those after it, 1 or more: their spread is reported.
+    pub repeats: usize,
     /// A weight file for the backbone, instead of the one of this machine.
     pub weights: Option<PathBuf>,
     /// Precision of the trunk.
@@ -96,6 +104,9 @@ impl Default for TrainOptions {
             val: None,
             val_fraction: 0.2,
             backbone: headstart_models::DEFAULT_BACKBONE.to_owned(),
+            group_by: None,
+            folds: None,
+            repeats: 1,
             weights: None,
             precision: PrecisionChoice::default(),
             decode: Decode::Exact,
@@ -119,6 +130,24 @@ impl TrainOptions {
         if !(1..=64).contains(&self.views) {
             let found = self.views.to_string();
             return Err(Error::Setting { name: "--views", found, expected: "1 to 64" });
+        }
+        if self.folds.is_some_and(|k| k < 2) {
+            let found = self.folds.unwrap_or_default().to_string();
+            return Err(Error::Setting { name: "--folds", found, expected: "2 or more" });
+        }
+        if !(1..=1000).contains(&self.repeats) {
+            let found = self.repeats.to_string();
+            return Err(Error::Setting { name: "--repeats", found, expected: "1 to 1000" });
+        }
+        for (name, asked) in [("--folds", self.folds.is_some()), ("--repeats", self.repeats > 1)] {
+            if asked && self.views > 1 {
+                let found = format!("given with --views {}", self.views);
+                return Err(Error::Setting { name, found, expected: "one view of each image" });
+            }
+        }
+        if let Some(pattern) = &self.group_by {
+            let compiled = Regex::new(pattern);
+            compiled.map_err(|e| Error::GroupBy { pattern: pattern.clone(), detail: e.to_string() })?;
         }
         if let Solver::Epochs(o) = &self.solver {
             let bad = |name, found: String, expected| Err(Error::Setting { name, found, expected });

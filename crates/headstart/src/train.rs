@@ -1,16 +1,19 @@
 //! The main job: from a folder of labelled images to a model file and an honest accuracy.
 
-use crate::artifact::{FIRST_VERSION, Manifest, Recipe, VERSION, Validation, whole_fingerprint};
+use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
+use crate::calibration::{CalibrationPart, calibrate};
+use crate::cross_validation::{CrossValidation, Material, Repeats};
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
-use crate::head::{ClassWeights, LogisticRegression, nearest_centroid};
+use crate::head::{ClassWeights, LinearHead, LogisticRegression, nearest_centroid};
 use crate::metrics::{Answer, Evaluation, correct, majority_accuracy};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::precision::{self, PrecisionPart};
-use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
-use headstart_data::{Decode, Item, Picture};
-use headstart_graph::Precision;
+use crate::unknown::{self, Unknown};
+use crate::{Artifact, Backbone, Error, Features, Session, SkippedFile, Solver, TrainOptions, extract};
+use headstart_data::{Item, Picture};
 use headstart_models::{Pretrained, fingerprint};
+use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -25,6 +28,14 @@ pub struct TrainReport {
     pub train: TrainPart,
     /// The validation images and the result on them.
     pub val: Evaluation,
+    /// The temperature, and what it does to the probabilities. Those of `val` are after it.
+    pub calibration: CalibrationPart,
+    /// How images of no known class are told; `null` where the validation images are too few to say.
+    pub unknown: Option<Unknown>,
+    /// Every image held out once (`--folds`), where that was asked for.
+    pub folds: Option<CrossValidation>,
+    /// The spread over several splits (`--repeats`), where that was asked for.
+    pub repeats: Option<Repeats>,
     /// What answering the most frequent training class would give on the validation images.
     pub majority_accuracy: f64,
     /// What the nearest class mean of the same features, standardised, would give on them.
@@ -108,6 +119,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         val: options.val.as_deref(),
         val_fraction: options.val_fraction,
         seed: options.seed,
+        group_by: options.group_by.as_deref(),
     };
     let mut parts = Parts::open(session, &source, None)?;
     strict(options.strict, &parts.skipped)?;
@@ -143,36 +155,33 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         ClassWeights::None => None,
         other => Some(other.resolve(&count(&targets, classes))?),
     };
-    let (head, report) = match &options.solver {
-        Solver::Convergence => {
-            let (seed, views) = (options.seed, options.views);
-            let settings = LogisticRegression { class_weights, seed, views, ..LogisticRegression::default() };
-            let fit = settings.fit(&train.values, &targets, classes, session.pool, session.interrupt)?;
-            (fit.head, HeadPart { l2: Some(fit.l2), converged: Some(fit.converged), epochs: Vec::new() })
-        }
-        Solver::Epochs(epochs) => {
-            let weights: Option<Vec<f32>> = weights.as_ref().map(|w| w.iter().map(|&v| v as f32).collect());
-            let weights = weights.as_deref();
-            let (head, epochs) =
-                fit_epochs(session, epochs, &train.values, &targets, weights, classes, options.seed)?;
-            (head, HeadPart { l2: None, converged: None, epochs })
-        }
-    };
+    let (head, report) =
+        fit_head(session, options, &class_weights, (&train.values, &targets), classes, options.seed)?;
     let head_seconds = fitting.elapsed().as_secs_f64();
     let after = fingerprint(backbone.trunk_graph(), &backbone.params);
     if after != backbone.fingerprint {
         return Err(Error::FrozenMoved { before: backbone.fingerprint, after });
     }
     let logits = head.logits(session.pool, &val.values)?;
+    let (unknown, directions) = unknown(session, &train.values, &val.values, &logits, options.seed)?;
+    let (calibration, logits) = calibrate(&logits, &val_labels, options.seed)?;
     let evaluation = Evaluation::new(&logits, &val_labels, &parts.classes)?;
+    let (folds, repeats) = resample(
+        session,
+        options,
+        &parts,
+        &class_weights,
+        (&train, &train_labels),
+        (&val, &val_labels),
+        evaluation.accuracy,
+    )?;
     let pictures: Vec<Picture> = val.kept.iter().map(|&i| parts.val[i].picture.clone()).collect();
     let answers = Answer::of(&logits, &val_labels, pictures.iter().map(Picture::path));
     let centroids = nearest_centroid(session.pool, &train.values, &targets, classes)?;
     let centroid_right = correct(&centroids.logits(session.pool, &val.values)?, &val_labels);
 
-    let exact = precision.chosen == Precision::F32 && options.decode == Decode::Exact;
     let manifest = Manifest {
-        version: if exact { FIRST_VERSION } else { VERSION },
+        version: FIRST_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes.clone(),
         preprocess: backbone.preprocess.clone(),
@@ -189,10 +198,13 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         train_images: train_labels.len(),
         validation: Validation::of(&evaluation),
         fine_tuned: None,
+        temperature: calibration.temperature,
+        unknown: unknown.clone(),
     };
     let weights_sha256 = whole_fingerprint(&manifest.graph, &manifest.classifier, &backbone.params, &head);
     let name = backbone.name.clone();
-    let artifact = Artifact { manifest: Manifest { weights_sha256, ..manifest }, backbone, head };
+    let manifest = Manifest { weights_sha256, ..manifest }.with_version();
+    let artifact = Artifact { manifest, backbone, head, directions };
     artifact.save(&options.output)?;
 
     let seconds = train.seconds + val.seconds;
@@ -204,6 +216,10 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         classes: parts.classes,
         train: TrainPart { n: train_labels.len() },
         val: evaluation,
+        calibration,
+        unknown,
+        folds,
+        repeats,
         precision,
         features: FeaturePart {
             computed,
@@ -217,6 +233,109 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         answers,
         pictures,
     })
+}
+
+/// A head for features `[n, d]` of images of those classes, by the solver of `options`.
+fn fit_head(
+    session: &Session,
+    options: &TrainOptions,
+    class_weights: &ClassWeights,
+    (values, targets): (&Tensor, &[usize]),
+    classes: usize,
+    seed: u64,
+) -> Result<(LinearHead, HeadPart), Error> {
+    match &options.solver {
+        Solver::Convergence => {
+            let (class_weights, views) = (class_weights.clone(), options.views);
+            let settings = LogisticRegression { class_weights, seed, views, ..LogisticRegression::default() };
+            let fit = settings.fit(values, targets, classes, session.pool, session.interrupt)?;
+            let part = HeadPart { l2: Some(fit.l2), converged: Some(fit.converged), epochs: Vec::new() };
+            Ok((fit.head, part))
+        }
+        Solver::Epochs(epochs) => {
+            let weights = match class_weights {
+                ClassWeights::None => None,
+                other => Some(other.resolve(&count(targets, classes))?),
+            };
+            let weights: Option<Vec<f32>> = weights.map(|w| w.iter().map(|&v| v as f32).collect());
+            let (head, epochs) =
+                fit_epochs(session, epochs, values, targets, weights.as_deref(), classes, seed)?;
+            Ok((head, HeadPart { l2: None, converged: None, epochs }))
+        }
+    }
+}
+
+/// What folds and repeated splits say, where they were asked for. They take all images that were split here; where
+/// validation data was set apart, folds take the training images.
+fn resample(
+    session: &Session,
+    options: &TrainOptions,
+    parts: &Parts,
+    class_weights: &ClassWeights,
+    (train, train_labels): (&Features, &[usize]),
+    (val, val_labels): (&Features, &[usize]),
+    accuracy: f64,
+) -> Result<(Option<CrossValidation>, Option<Repeats>), Error> {
+    if options.folds.is_none() && options.repeats == 1 {
+        return Ok((None, None));
+    }
+    let groups = parts.groups.as_ref().map(|[a, b]| (a.at(&train.kept), b));
+    let fit = |values: &Tensor, targets: &[usize], seed: u64| {
+        let (head, _) =
+            fit_head(session, options, class_weights, (values, targets), parts.classes.len(), seed)?;
+        Ok(head)
+    };
+    let material = match parts.val_fraction {
+        None => Material {
+            values: train.values.clone(),
+            labels: train_labels.to_vec(),
+            classes: &parts.classes,
+            groups: groups.map(|(a, _)| a),
+            fit: &fit,
+        },
+        Some(_) => Material {
+            values: Tensor::new(
+                [train_labels.len() + val_labels.len(), train.values.row_len()],
+                [train.values.data(), val.values.data()].concat(),
+            )?,
+            labels: [train_labels, val_labels].concat(),
+            classes: &parts.classes,
+            groups: groups.map(|(a, b)| a.and(&b.at(&val.kept))),
+            fit: &fit,
+        },
+    };
+    let folds = match options.folds {
+        Some(k) => Some(material.cross_validate(session, k, options.seed)?),
+        None => None,
+    };
+    let repeats = match (options.repeats, parts.val_fraction) {
+        (1, _) => None,
+        (_, None) => {
+            let (found, expected) = ("given with validation data of its own", "data that is split here");
+            return Err(Error::Setting { name: "--repeats", found: found.to_owned(), expected });
+        }
+        (n, Some(fraction)) => Some(material.repeat(session, (n, fraction), options.seed, accuracy)?),
+    };
+    Ok((folds, repeats))
+}
+
+/// The threshold for unknown images from the validation images' features and raw logits, and the training features'
+/// directions where there is one.
+fn unknown(
+    session: &Session,
+    train: &Tensor,
+    val: &Tensor,
+    logits: &Tensor,
+    seed: u64,
+) -> Result<(Option<Unknown>, Option<Tensor>), Error> {
+    if val.dims()[0] < unknown::FEWEST {
+        return Ok((None, None));
+    }
+    let directions = unknown::directions(session.pool, train, seed)?;
+    let residuals = unknown::residuals(session.pool, &directions, val)?;
+    let directions_sha256 = Some(unknown::fingerprint(&directions)?);
+    let found = Unknown::fit(&unknown::energies(logits), Some(&residuals));
+    Ok((found.map(|found| Unknown { directions_sha256, ..found }), Some(directions)))
 }
 
 fn count(targets: &[usize], classes: usize) -> Vec<usize> {

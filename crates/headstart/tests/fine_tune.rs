@@ -9,7 +9,7 @@
 
 mod place;
 
-use headstart::artifact::VERSION;
+use headstart::artifact::SECOND_VERSION;
 use headstart::fine_tune::{Augment, CacheUse, Line, Schedule, Start, plan};
 use headstart::graph::{Calibration, Precision};
 use headstart::models::Home;
@@ -42,7 +42,7 @@ fn a_tuned_model_is_better_says_how_it_was_made_and_can_be_tuned_again() {
     let home = Home::at(place.path("home"));
     let model = Artifact::load(&options.output, &home).unwrap();
     let tuned = model.manifest.fine_tuned.clone().unwrap();
-    assert_eq!((model.manifest.version, tuned.best_epoch), (VERSION, report.best_epoch));
+    assert_eq!((model.manifest.version, tuned.best_epoch), (SECOND_VERSION, report.best_epoch));
     assert_eq!((&tuned.recipe, tuned.frozen.0.len()), (&options.recipe, 12));
     let before = start();
     let same = |name: &str| model.backbone.params.get(name) == before.backbone.params.get(name);
@@ -157,7 +157,7 @@ fn a_model_in_a_lower_precision_is_tuned_in_f32_from_its_own_features() {
     let mut model = start();
     model.backbone.compile_in(Precision::Bf16, Calibration::default()).unwrap();
     model.manifest.precision = Precision::Bf16;
-    model.manifest.version = VERSION;
+    model.manifest.version = SECOND_VERSION;
     model.save(&place.path("bf16.safetensors")).unwrap();
     let mut options = place.options("m.safetensors");
     options.start = Start::Model(place.path("bf16.safetensors"));

@@ -64,6 +64,7 @@ fn model_of(graph: Graph, classifier: &str) -> Artifact {
             seed: 7,
             views: 1,
             val_fraction: Some(0.2),
+            group_by: None,
             solver: Solver::Convergence,
             class_weights: None,
             l2: Some(0.1),
@@ -72,8 +73,10 @@ fn model_of(graph: Graph, classifier: &str) -> Artifact {
         train_images: 0,
         validation: Validation { n: 0, accuracy: 0.0, accuracy_ci95: [0.0, 1.0] },
         fine_tuned: None,
+        temperature: None,
+        unknown: None,
     };
-    Artifact { manifest, backbone, head }
+    Artifact { manifest, backbone, head, directions: None }
 }
 
 fn saved(model: &Artifact) -> Vec<u8> {

@@ -8,7 +8,7 @@ use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::report::Page;
-use headstart::{Classifier, EvalReport, evaluate};
+use headstart::{Classifier, EvalReport, evaluate, evaluate_other, write_answers};
 
 /// Pairs of confused classes that are named.
 const CONFUSED: usize = 5;
@@ -18,7 +18,13 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
     let session = workplace.session();
-    let report = evaluate(&session, &classifier, &args.data)?;
+    let mut report = evaluate(&session, &classifier, &args.data)?;
+    if let Some(path) = &args.ood {
+        evaluate_other(&session, &classifier, path, &mut report)?;
+    }
+    if let Some(path) = &args.answers {
+        write_answers(path, &report.answers, classifier.labels())?;
+    }
     let of = |command: &str| {
         Page::of_evaluation(&session, (&args.model, &classifier), &args.data, &report, command)
     };
@@ -78,6 +84,20 @@ fn text(report: &EvalReport) -> String {
         "calibration",
         format!("probabilities are {} off (expected calibration error)", percent(result.ece)),
     );
+    if let Some(without) = &report.uncalibrated {
+        let (loss, ece) = (without.loss, percent(without.ece));
+        let text = format!("{:.2}; without it the loss were {loss:.4}, {ece} off", without.temperature);
+        line("temperature", text);
+    }
+    if let Some(rejected) = report.rejected {
+        line("rejected", format!("{} as unknown (predict --reject)", percent(rejected)));
+    }
+    if let Some(other) = &report.other {
+        let (n, rejected) = (other.n, percent(other.rejected));
+        line("other images", format!("{n}, of which {rejected} are rejected"));
+        let (auroc, passed) = (other.separation.auroc, percent(other.separation.fpr_at_95_recall));
+        line("separation", format!("AUROC {auroc:.3}; {passed} pass where 95 % of the known images do"));
+    }
     let most = result.most_confused.iter().take(CONFUSED);
     let most: Vec<String> = most.map(|c| format!("{} for {} ({})", c.label, c.taken_for, c.n)).collect();
     if !most.is_empty() {

@@ -1,7 +1,7 @@
 //! `headstart finetune`: a model file or a backbone in, one whose last stages were trained on out.
 
 use super::report::{self, Shown};
-use super::{accuracy, skipped};
+use super::{accuracy, calibration, skipped};
 use crate::args::Finetune;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -102,6 +102,7 @@ fn text(report: &TuneReport, page: Option<&str>) -> String {
         ),
     );
     line("accuracy", format!("{}, epoch {}", accuracy(val), report.best_epoch));
+    line("calibrated", calibration(&report.calibration));
     if let Some(doubt) = val.doubt("validation") {
         line("doubt", doubt);
     }

@@ -3,6 +3,7 @@
 mod advise;
 mod bench;
 mod cache;
+mod compare;
 mod embed;
 mod eval;
 mod explain;
@@ -18,6 +19,7 @@ use crate::args::{self, Command};
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::percent;
+use headstart::calibration::CalibrationPart;
 use headstart::metrics::Evaluation;
 
 /// Runs a command.
@@ -32,6 +34,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Finetune(args) => finetune::run(*args, printer),
         Command::Advise(args) => advise::run(&args, printer),
         Command::Eval(args) => eval::run(&args, printer),
+        Command::Compare(args) => compare::run(&args, printer),
         Command::Predict(args) => predict::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),
@@ -39,6 +42,21 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Bench(args) => bench::run(&args, printer),
         Command::Models { action } => models::run(action.unwrap_or(args::Models::List), printer),
         Command::Cache { action } => cache::run(action.unwrap_or(args::Cache::Info), printer),
+    }
+}
+
+/// `temperature 1.21: loss 0.71 before, 0.69 after, ..`, or why there is none.
+fn calibration(part: &CalibrationPart) -> String {
+    match (part.temperature, &part.why_not) {
+        (None, None) => "no temperature".to_owned(),
+        (None, Some(why)) => format!("no temperature: {why}"),
+        (Some(temperature), _) => format!(
+            "temperature {temperature:.2}: loss {:.4} before and {:.4} after, calibration error {} and {}",
+            part.loss_before,
+            part.loss_after,
+            percent(part.ece_before),
+            percent(part.ece_after)
+        ),
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &Predict, printer: &Printer) -> anyhow::Result<Outcome> 
     let (pictures, skipped) = pictures(&args.images)?;
     let workplace = Workplace::open(args.threads.count, Talk::notes(*printer))?;
     let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
+    let classifier = if args.reject { classifier.rejecting()? } else { classifier };
     let mut outcome = Outcome::Fine;
     let mut skip = |skipped: &Skipped| {
         printer.say(&format!("skipped {}: {}", skipped.path, skipped.reason));
@@ -58,5 +59,6 @@ fn pictures(paths: &[PathBuf]) -> anyhow::Result<(Vec<Picture>, Vec<Skipped>)> {
 /// `photo.jpg: cat 98.1 %, dog 1.2 %`.
 fn text(prediction: &Prediction) -> String {
     let top = prediction.top.iter().map(|r| format!("{} {}", r.label, percent(r.probability)));
-    format!("{}: {}", prediction.path, top.collect::<Vec<_>>().join(", "))
+    let unknown = if prediction.unknown == Some(true) { "unknown; else " } else { "" };
+    format!("{}: {unknown}{}", prediction.path, top.collect::<Vec<_>>().join(", "))
 }

@@ -1,7 +1,7 @@
 //! `headstart train`: labelled images in, a model file and an honest accuracy out.
 
 use super::report::{self, Shown};
-use super::{accuracy, advise, skipped};
+use super::{accuracy, advise, calibration, skipped};
 use crate::args::Train;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
@@ -22,6 +22,9 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         data: args.data,
         val: args.val,
         val_fraction: args.val_fraction,
+        group_by: args.group_by,
+        folds: args.folds,
+        repeats: args.repeats,
         backbone: args.backbone,
         weights: args.weights,
         precision: args.precision.into(),
@@ -87,6 +90,18 @@ fn text(report: &TrainReport, page: Option<&str>) -> String {
         "majority",
         format!("{} by always answering the most frequent training class", percent(report.majority_accuracy)),
     );
+    if let Some(folds) = &report.folds {
+        let [low, high] = folds.accuracy_ci95.map(percent);
+        let each: Vec<String> = folds.folds.iter().map(|f| percent(f.accuracy)).collect();
+        let accuracy = percent(folds.accuracy);
+        line("folds", format!("{accuracy} of {} held out ({low} to {high}): {}", folds.n, each.join(", ")));
+    }
+    if let Some(repeats) = &report.repeats {
+        let each: Vec<String> = repeats.seeds.iter().map(|s| percent(s.accuracy)).collect();
+        let (mean, deviation) = (percent(repeats.mean), 100.0 * repeats.deviation);
+        line("splits", format!("{mean} +- {deviation:.1} (standard deviation): {}", each.join(", ")));
+    }
+    line("calibrated", calibration(&report.calibration));
     line(
         "centroids",
         format!("{} by the nearest class mean of the same features", percent(report.centroid_accuracy)),

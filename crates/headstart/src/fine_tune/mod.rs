@@ -41,10 +41,12 @@ use self::checkpoint::{Checkpoint, Identity, State};
 use self::fit::{Fit, Phase, Run};
 use self::history::History;
 use self::prepare::{Opened, Prepared};
-use crate::artifact::{Manifest, VERSION, Validation};
+use crate::artifact::{Manifest, SECOND_VERSION, Validation};
+use crate::calibration::calibrate;
 use crate::head::LinearHead;
 use crate::metrics::{Answer, Evaluation, majority_accuracy};
 use crate::train::{FeaturePart, TrainPart};
+use crate::unknown::{Unknown, energies};
 use crate::{Artifact, Backbone, Error, Session};
 use headstart_data::Picture;
 use headstart_graph::Params;
@@ -121,6 +123,9 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         }
         found => found?,
     };
+    // The features of the tuned network are not at hand: the energy alone has to tell.
+    let unknown = Unknown::fit(&energies(&logits), None);
+    let (calibration, logits) = calibrate(&logits, &prepared.val.labels, options.seed)?;
     let evaluation = Evaluation::new(&logits, &prepared.val.labels, &prepared.opened.parts.classes)?;
     say_what_it_is_worth(session, &run.state);
     let seconds = TuneSeconds {
@@ -140,6 +145,8 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         majority_accuracy: majority_accuracy(&prepared.train.labels, &prepared.val.labels).unwrap_or(0.0),
         centroid_accuracy: prepared.centroid_accuracy,
         val: evaluation,
+        calibration,
+        unknown,
         features: FeaturePart {
             computed,
             cached: prepared.features.1 + phase.boundary.cached,
@@ -303,7 +310,7 @@ fn save(
         backbone.name,
     )?;
     let manifest = Manifest {
-        version: VERSION,
+        version: SECOND_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes,
         preprocess: tuned.preprocess.clone(),
@@ -330,6 +337,9 @@ fn save(
             best_epoch: state.best.epoch,
             frozen,
         }),
+        temperature: report.calibration.temperature,
+        unknown: report.unknown.clone(),
     };
-    Artifact { manifest, backbone: tuned, head }.save(&options.output)
+    Artifact { manifest: manifest.with_version(), backbone: tuned, head, directions: None }
+        .save(&options.output)
 }

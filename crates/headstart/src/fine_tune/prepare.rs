@@ -69,7 +69,7 @@ impl Opened {
         let (backbone, given, classes) = match &options.start {
             Start::Backbone(name) => (Backbone::of(Pretrained::open(name, session.home)?)?.0, None, None),
             Start::Model(path) => {
-                let Artifact { manifest, backbone, head } = Artifact::load(path, session.home)?;
+                let Artifact { manifest, backbone, head, .. } = Artifact::load(path, session.home)?;
                 let precision = backbone.trunk().precision();
                 if precision != Precision::F32 {
                     // Its features, which are cached in its precision, are used as they are: the fit has a trunk of its own.
@@ -84,7 +84,9 @@ impl Opened {
         // The images that the head was measured on are held out again.
         let split = given.as_ref().map(|given| (given.recipe.seed, given.recipe.val_fraction));
         let (seed, val_fraction) = split.unwrap_or((options.seed, None));
+        let group_by = given.as_ref().and_then(|given| given.recipe.group_by.clone());
         let source = Source {
+            group_by: group_by.as_deref(),
             data: &options.data,
             val: options.val.as_deref(),
             val_fraction: val_fraction.unwrap_or(options.val_fraction),
@@ -209,6 +211,7 @@ impl Prepared {
                     seed: options.seed,
                     views: 1,
                     val_fraction: opened.parts.val_fraction,
+                    group_by: None,
                     solver: Solver::Convergence,
                     class_weights: class_weights.clone(),
                     l2: part.l2,

@@ -1,8 +1,10 @@
 //! What a fine-tuning reports, and what it leaves in the model file.
 
 use super::{Receipt, TuneRecipe};
+use crate::calibration::CalibrationPart;
 use crate::metrics::{Answer, Evaluation};
 use crate::train::{FeaturePart, HeadPart, TrainPart};
+use crate::unknown::Unknown;
 use crate::{CachePrecision, SkippedFile};
 use headstart_data::Picture;
 use serde::{Deserialize, Serialize};
@@ -79,6 +81,10 @@ pub struct TuneReport {
     pub train: TrainPart,
     /// The validation images and the result of the best epoch on them.
     pub val: Evaluation,
+    /// The temperature, and what it does to the probabilities. Those of `val` are after it.
+    pub calibration: CalibrationPart,
+    /// How images of no known class are told; `null` where the validation images are too few to say.
+    pub unknown: Option<Unknown>,
     /// What answering the most frequent training class would give on the validation images.
     pub majority_accuracy: f64,
     /// What the nearest class mean of the features before the fit, standardised, would give on them.

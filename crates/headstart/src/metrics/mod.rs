@@ -3,14 +3,18 @@
 mod accuracy;
 mod answer;
 mod confusion;
+mod mcnemar;
 mod probability;
 mod sample_size;
+mod separation;
 
 pub use accuracy::{argmax, correct, majority_accuracy, top_k_correct, wilson_interval};
 pub use answer::Answer;
 pub use confusion::{Confused, Confusion, MacroAverage};
+pub use mcnemar::{McNemar, holm};
 pub use probability::{BINS, ReliabilityBin, brier, calibration_error, log_loss, reliability, softmax};
 pub use sample_size::SampleSize;
+pub use separation::{Separation, keeping};
 
 use headstart_tensor::Tensor;
 use serde::Serialize;

@@ -165,6 +165,7 @@ pub fn start() -> Artifact {
         seed: 7,
         views: 1,
         val_fraction: None,
+        group_by: None,
         solver: Solver::Convergence,
         class_weights: None,
         l2: Some(0.1),
@@ -187,6 +188,8 @@ pub fn start() -> Artifact {
         train_images: 0,
         validation: Validation { n: 0, accuracy: 0.0, accuracy_ci95: [0.0, 1.0] },
         fine_tuned: None,
+        temperature: None,
+        unknown: None,
     };
-    Artifact { manifest, backbone, head }
+    Artifact { manifest, backbone, head, directions: None }
 }

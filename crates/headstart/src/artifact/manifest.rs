@@ -1,0 +1,149 @@
+//! Everything about a model but its tensors, as its file's metadata says it.
+
+use crate::TrainOptions;
+use crate::fine_tune::FineTuned;
+use crate::metrics::Evaluation;
+use crate::unknown::Unknown;
+use headstart_data::{Decode, Preprocess};
+use headstart_graph::{Calibration, Graph, Precision};
+use serde::{Deserialize, Serialize};
+
+/// The newest version of model files this program reads: that of models with a temperature, with a threshold for
+/// unknown images, or trained on groups.
+pub const VERSION: u32 = 3;
+/// That of other models that are fine-tuned, of trunks in a lower precision, and of photos that are not decoded exactly.
+pub const SECOND_VERSION: u32 = 2;
+/// The version of all other models: older programs read them too.
+pub const FIRST_VERSION: u32 = 1;
+
+/// Everything about a model but its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The oldest version that can say all of it: [`Manifest::with_version`].
+    pub version: u32,
+    /// The headstart that wrote it.
+    pub headstart: String,
+    /// Class names in the order of the logits.
+    pub labels: Vec<String>,
+    /// What images go through.
+    pub preprocess: Preprocess,
+    /// `arch.tag` of the backbone.
+    pub backbone: String,
+    /// The whole network.
+    pub graph: Graph,
+    /// The head's layer.
+    pub classifier: String,
+    /// Precision of the trunk that the head was fitted to. Golden inputs are run in f32 whatever it is: they tell other
+    /// weights and another preprocessing, not the rounding of a lower precision.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
+    /// The ranges of an int8 trunk.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub calibration: Calibration,
+    /// SHA-256 of the trunk's weights.
+    pub trunk_sha256: String,
+    /// SHA-256 of all weights.
+    pub weights_sha256: String,
+    /// Whether the trunk's weights are left out.
+    pub slim: bool,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// SHA-256 over the training images' contents and labels.
+    pub data_sha256: String,
+    /// Training images.
+    pub train_images: usize,
+    /// What validation gave.
+    pub validation: Validation,
+    /// How more than the head was trained, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fine_tuned: Option<FineTuned>,
+    /// What logits are divided by before they become probabilities, where one was fitted: [`crate::calibration`]. Golden
+    /// logits are those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// How images of no known class are told, where validation was enough to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<Unknown>,
+}
+
+impl Manifest {
+    /// The same, with the oldest version that can say all of it.
+    pub fn with_version(self) -> Self {
+        let exact = self.precision == Precision::F32 && self.preprocess.decode == Decode::Exact;
+        let version =
+            if self.temperature.is_some() || self.unknown.is_some() || self.recipe.group_by.is_some() {
+                VERSION
+            } else if self.fine_tuned.is_some() || !exact {
+                SECOND_VERSION
+            } else {
+                FIRST_VERSION
+            };
+        Manifest { version, ..self }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The settings that repeat a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The seed of split, folds, views and order.
+    pub seed: u64,
+    /// Views of each training image.
+    pub views: usize,
+    /// Share held out; `null` where the data set its own apart.
+    pub val_fraction: Option<f64>,
+    /// What kept images together in the split, where something did: a regular expression on file names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// How the head was fitted.
+    pub solver: crate::Solver,
+    /// What an image of each class counted, in the order of the labels; `null`: all the same.
+    pub class_weights: Option<Vec<f64>>,
+    /// L2 strength of the head, where it was fitted to convergence.
+    pub l2: Option<f64>,
+}
+
+impl Recipe {
+    /// What `options` and the fit say.
+    pub(crate) fn of(
+        options: &TrainOptions,
+        val_fraction: Option<f64>,
+        class_weights: Option<Vec<f64>>,
+        l2: Option<f64>,
+    ) -> Self {
+        Recipe {
+            seed: options.seed,
+            views: options.views,
+            val_fraction,
+            group_by: options.group_by.clone(),
+            solver: options.solver.clone(),
+            class_weights,
+            l2,
+        }
+    }
+}
+
+/// A validation result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// Images.
+    pub n: usize,
+    /// Share that was right.
+    pub accuracy: f64,
+    /// Its 95 % Wilson interval.
+    pub accuracy_ci95: [f64; 2],
+}
+
+impl Validation {
+    /// What an evaluation found.
+    pub(crate) fn of(evaluation: &Evaluation) -> Self {
+        let Evaluation { n, accuracy, accuracy_ci95, .. } = *evaluation;
+        Validation { n, accuracy, accuracy_ci95 }
+    }
+}
