@@ -59,7 +59,9 @@ pub fn explain(
     let found = explainer.explain(session, &image, class)?;
     let bytes = encode(&explainer.overlay(&image, &found.heat)).map_err(unreadable)?;
     replace_file(output, |out| out.write_all(&bytes)).map_err(Error::io("write", output))?;
-    let probability = f64::from(found.logits[found.class]) - log_sum_exp(&found.logits);
+    let temperature = classifier.temperature();
+    let logits: Vec<f32> = found.logits.iter().map(|&z| (f64::from(z) / temperature) as f32).collect();
+    let probability = f64::from(logits[found.class]) - log_sum_exp(&logits);
     Ok(ExplainReport {
         path: picture.path().to_owned(),
         class: labels[found.class].clone(),
