@@ -76,7 +76,8 @@ mod tests {
             assert_eq!((back.width, back.height), (width, height));
             let apart = image.pixels.iter().zip(&back.pixels).map(|(a, b)| u64::from(a.abs_diff(*b)));
             let mean = apart.sum::<u64>() as f64 / image.pixels.len() as f64;
-            assert!(mean < 4.0, "{width} x {height}: {mean}");
+            // Colours are kept at half the size.
+            assert!(mean < 8.0, "{width} x {height}: {mean}");
         }
         assert_eq!(gradient(40, 40).to_jpeg(80).unwrap(), gradient(40, 40).to_jpeg(80).unwrap());
     }

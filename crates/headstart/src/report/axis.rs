@@ -59,10 +59,8 @@ mod tests {
     #[test]
     fn ticks_are_round_and_hold_the_values() {
         let axis = Axis::holding([0.31, 0.87, f64::NAN].into_iter(), [0.0, 100.0], 4);
-        assert_eq!(axis.ticks.len(), 4);
-        assert!(
-            (axis.ticks[0] - 0.2).abs() < 1e-9 && (axis.ticks[3] - 0.8).abs() < 1e-9 || axis.ticks[3] >= 0.87
-        );
+        let tenths: Vec<i64> = axis.ticks.iter().map(|t| (t * 10.0).round() as i64).collect();
+        assert_eq!(tenths, [2, 4, 6, 8, 10]);
         assert_eq!(axis.digits, 1);
         let wide = Axis::holding([3.0, 1234.0].into_iter(), [100.0, 0.0], 4);
         assert_eq!((wide.ticks.clone(), wide.digits), (vec![0.0, 500.0, 1000.0, 1500.0], 0));
@@ -73,7 +71,7 @@ mod tests {
     fn one_value_and_none_have_an_axis_too() {
         let one = Axis::holding([0.7].into_iter(), [0.0, 10.0], 4);
         assert!(one.ticks[0] < 0.7 && *one.ticks.last().unwrap() > 0.7);
-        assert_eq!(Axis::holding([].into_iter(), [0.0, 10.0], 4).ticks.len(), 5 + 1);
+        assert_eq!(Axis::holding([].into_iter(), [0.0, 10.0], 4).ticks, [0.0, 0.5, 1.0]);
         assert_eq!(Axis::steps(1, 1, [0.0, 10.0]).ticks, [1.0, 2.0]);
         assert_eq!(Axis::steps(0, 31, [0.0, 10.0]).ticks, [0.0, 6.0, 12.0, 18.0, 24.0, 30.0]);
     }
