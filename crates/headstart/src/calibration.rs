@@ -84,7 +84,8 @@ pub fn scaled(mut logits: Tensor, temperature: f64) -> Tensor {
     logits
 }
 
-/// Fits a temperature to validation logits `[n, classes]` and says what it does; also the logits as they are honestly
+/// Fits a temperature to validation logits `[n, classes]` and says what it does; none where a half is judged no better by the
+/// temperature of the other half. Also the logits as they are honestly
 /// judged: each half, drawn from `seed`, divided by the temperature of the other half.
 ///
 /// # Errors
@@ -97,12 +98,17 @@ pub fn calibrate(
     let ece = |logits: &Tensor| Ok::<_, HeadError>(calibration_error(&reliability(logits, targets)?));
     let (loss_before, ece_before) = (log_loss(logits, targets)?, ece(logits)?);
     let n = targets.len();
+    let without = |why_not: String| CalibrationPart {
+        temperature: None,
+        why_not: Some(why_not),
+        loss_before,
+        loss_after: loss_before,
+        ece_before,
+        ece_after: ece_before,
+    };
     if n < FEWEST {
-        let why_not = Some(format!("{n} validation images are too few for a temperature: it takes {FEWEST}"));
-        let (loss_after, ece_after) = (loss_before, ece_before);
-        let part =
-            CalibrationPart { temperature: None, why_not, loss_before, loss_after, ece_before, ece_after };
-        return Ok((part, logits.clone()));
+        let why = format!("{n} validation images are too few for a temperature: it takes {FEWEST}");
+        return Ok((without(why), logits.clone()));
     }
     let classes = logits.row_len();
     let mut order: Vec<usize> = (0..n).collect();
@@ -118,11 +124,18 @@ pub fn calibrate(
             row.iter_mut().for_each(|z| *z = (f64::from(*z) / t) as f32);
         }
     }
+    let loss_after = log_loss(&judged, targets)?;
+    if loss_after >= loss_before {
+        let why = format!(
+            "a temperature makes the probabilities no better: loss {loss_before:.4} without, {loss_after:.4} with one"
+        );
+        return Ok((without(why), logits.clone()));
+    }
     let part = CalibrationPart {
         temperature: Some(temperature(logits, targets)?),
         why_not: None,
         loss_before,
-        loss_after: log_loss(&judged, targets)?,
+        loss_after,
         ece_before,
         ece_after: ece(&judged)?,
     };
@@ -192,11 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn logits_that_are_right_as_they_are_get_no_temperature() {
+        let kept = (50..90).filter(|&n| {
+            let (z, targets) = drawn(n, 1.0);
+            let (part, judged) = calibrate(&z, &targets, 1).unwrap();
+            assert_eq!(part.temperature.is_none(), part.why_not.is_some());
+            assert!(part.temperature.is_some() || judged == z && part.loss_after == part.loss_before);
+            assert!(part.loss_after <= part.loss_before);
+            part.temperature.is_some()
+        });
+        assert!(kept.count() < 20, "most of these have nothing to gain");
+    }
+
+    #[test]
     fn few_images_get_no_temperature_and_are_told_why() {
         let (z, targets) = drawn(49, 3.0);
         let (part, judged) = calibrate(&z, &targets, 1).unwrap();
         assert_eq!((part.temperature, part.loss_after, &judged), (None, part.loss_before, &z));
         assert!(part.why_not.unwrap().starts_with("49 validation images are too few"));
-        assert_eq!(calibrate(&drawn(50, 3.0).0, &drawn(50, 3.0).1, 1).unwrap().0.why_not, None);
+        assert!(calibrate(&drawn(50, 3.0).0, &drawn(50, 3.0).1, 1).unwrap().0.temperature.is_some());
     }
 }

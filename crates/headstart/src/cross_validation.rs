@@ -78,15 +78,7 @@ impl Material<'_> {
         k: usize,
         seed: u64,
     ) -> Result<CrossValidation, Error> {
-        let refuse =
-            |expected: &'static str, found: String| Error::Setting { name: "--folds", found, expected };
-        let mut counts = vec![0usize; self.classes.len()];
-        self.labels.iter().for_each(|&label| counts[label] += 1);
-        if let Some(class) = counts.iter().position(|&n| n < k) {
-            let found =
-                format!("{k}, and the class \"{}\" has {} images", self.classes[class], counts[class]);
-            return Err(refuse("at most as many folds as the smallest class has images", found));
-        }
+        enough(k, &self.labels, self.classes)?;
         let own: Vec<usize>;
         let groups = match &self.groups {
             Some(groups) => &groups.of,
@@ -104,7 +96,7 @@ impl Material<'_> {
             let (held, rest): (Vec<usize>, Vec<usize>) =
                 (0..self.labels.len()).partition(|&i| fold_of[i] == fold);
             if held.is_empty() {
-                return Err(refuse("at most as many folds as there are groups", k.to_string()));
+                return Err(refused(k.to_string(), "at most as many folds as there are groups"));
             }
             let found = self.measure(session, &rest, &held, seed)?;
             right += found;
@@ -164,6 +156,26 @@ impl Material<'_> {
         let logits = head.logits(session.pool, &rows(&self.values, held))?;
         Ok(correct(&logits, &labels(held)))
     }
+}
+
+/// Whether every class has an image for each of `k` folds.
+///
+/// # Errors
+/// Where one has not.
+pub(crate) fn enough(k: usize, labels: &[usize], classes: &[String]) -> Result<(), Error> {
+    let mut counts = vec![0usize; classes.len()];
+    labels.iter().for_each(|&label| counts[label] += 1);
+    match counts.iter().position(|&n| n < k) {
+        None => Ok(()),
+        Some(class) => {
+            let found = format!("{k}, and the class \"{}\" has {} images", classes[class], counts[class]);
+            Err(refused(found, "at most as many folds as the smallest class has images"))
+        }
+    }
+}
+
+fn refused(found: String, expected: &'static str) -> Error {
+    Error::Setting { name: "--folds", found, expected }
 }
 
 /// Some rows of a matrix.

@@ -2,8 +2,8 @@
 
 use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
 use crate::calibration::{CalibrationPart, calibrate};
-use crate::cross_validation::{CrossValidation, Material, Repeats};
-use crate::doctor::brief;
+use crate::cross_validation::{CrossValidation, Material, Repeats, enough};
+use crate::doctor::{self, Findings, Image, Images, brief};
 use crate::evaluate::labels;
 use crate::fit::{Epoch, fit_epochs};
 use crate::head::{ClassWeights, LinearHead, LogisticRegression, nearest_centroid};
@@ -17,6 +17,9 @@ use headstart_models::{Pretrained, fingerprint};
 use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::time::Instant;
+
+/// Suspects whose images are kept to be shown.
+const SUSPECTED: usize = 24;
 
 /// What `train` reports.
 #[derive(Debug, Clone, Serialize)]
@@ -59,6 +62,12 @@ pub struct TrainReport {
     /// The images of `answers`, in their order; not part of the JSON.
     #[serde(skip)]
     pub pictures: Vec<Picture>,
+    /// What is doubtful in the images; not part of the JSON, `doctor` has one.
+    #[serde(skip)]
+    pub findings: Findings,
+    /// The images of the first of its suspects, for the eye; not part of the JSON.
+    #[serde(skip)]
+    pub suspected: Vec<Picture>,
 }
 
 /// The training images.
@@ -125,6 +134,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     };
     let mut parts = Parts::open(session, &source, None)?;
     strict(options.strict, &parts.skipped)?;
+    resamplable(options, &parts)?;
     let class_weights = options.class_weights.resolve(&parts.classes)?;
     let classes = parts.classes.len();
     let precision =
@@ -180,6 +190,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     )?;
     let pictures: Vec<Picture> = val.kept.iter().map(|&i| parts.val[i].picture.clone()).collect();
     let answers = Answer::of(&logits, &val_labels, pictures.iter().map(Picture::path));
+    let (findings, suspected) = doubts(session, &parts, options.views, (&train, &val), &answers)?;
     let centroids = nearest_centroid(session.pool, &train.values, &targets, classes)?;
     let centroid_right = correct(&centroids.logits(session.pool, &val.values)?, &val_labels);
 
@@ -235,7 +246,46 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         skipped: parts.skipped,
         answers,
         pictures,
+        findings,
+        suspected,
     })
+}
+
+/// What the doctor sees of the images, and those of the first suspects; says how much it is.
+fn doubts(
+    session: &Session,
+    parts: &Parts,
+    views: usize,
+    (train, val): (&Features, &Features),
+    answers: &[Answer],
+) -> Result<(Findings, Vec<Picture>), Error> {
+    let of = |items: &[Item], features: &Features, split| {
+        let image = |&i: &usize| {
+            let item: &Item = &items[i];
+            (item.picture.clone(), item.label, split)
+        };
+        features.kept.iter().map(image).collect::<Vec<(Picture, usize, &'static str)>>()
+    };
+    let all = [of(&parts.train, train, "train"), of(&parts.val, val, "val")].concat();
+    let images = all.iter().map(|(p, label, split)| Image { path: p.path(), label: Some(*label), split });
+    let images = Images { images: images.collect(), classes: &parts.classes };
+    let hashes = [&train.hashes[..], &val.hashes].concat();
+    let d = train.values.row_len();
+    // Of several views the first is the centre.
+    let centres = train.values.data().chunks_exact(d * views).flat_map(|views| &views[..d]).copied();
+    let values = Tensor::new([all.len(), d], centres.chain(val.values.data().iter().copied()).collect())?;
+    let (found, suspects) = doctor::findings(session, &images, &hashes, &values, answers)?;
+    let suspected = suspects.into_iter().take(SUSPECTED).map(|i| all[i].0.clone()).collect();
+    if !found.suspects.is_empty() || !found.duplicates.is_empty() {
+        session.progress.note(&format!(
+            "labels that look wrong: {}; groups of images that are the same or nearly so: {}; of these across the split: \
+             {} validation images. The report shows them",
+            found.suspects.len(),
+            found.duplicates.len(),
+            found.leaks.len()
+        ));
+    }
+    Ok((found, suspected))
 }
 
 /// A head for features `[n, d]` of images of those classes, by the solver of `options`.
@@ -266,6 +316,21 @@ fn fit_head(
             Ok((head, HeadPart { l2: None, converged: None, epochs }))
         }
     }
+}
+
+/// Whether `parts` allow the folds and repeats that are asked for: to be known before any work.
+///
+/// # Errors
+/// Where they do not.
+fn resamplable(options: &TrainOptions, parts: &Parts) -> Result<(), Error> {
+    if options.repeats > 1 && parts.val_fraction.is_none() {
+        let (found, expected) = ("given with validation data of its own", "data that is split here");
+        return Err(Error::Setting { name: "--repeats", found: found.to_owned(), expected });
+    }
+    let Some(k) = options.folds else { return Ok(()) };
+    let val = if parts.val_fraction.is_some() { &parts.val[..] } else { &[] };
+    let labels: Vec<usize> = parts.train.iter().chain(val).map(|item| item.label).collect();
+    enough(k, &labels, &parts.classes)
 }
 
 /// What folds and repeated splits say, where they were asked for. They take all images that were split here; where
@@ -312,11 +377,7 @@ fn resample(
         None => None,
     };
     let repeats = match (options.repeats, parts.val_fraction) {
-        (1, _) => None,
-        (_, None) => {
-            let (found, expected) = ("given with validation data of its own", "data that is split here");
-            return Err(Error::Setting { name: "--repeats", found: found.to_owned(), expected });
-        }
+        (1, _) | (_, None) => None,
         (n, Some(fraction)) => Some(material.repeat(session, (n, fraction), options.seed, accuracy)?),
     };
     Ok((folds, repeats))

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use headstart::data::Picture;
+use headstart::doctor::{Findings, Suspect};
 use headstart::metrics::{Answer, Evaluation};
 use headstart::models::Home;
-use headstart::report::{Curve, Findings, Page, Plot, Suspect};
+use headstart::report::{Curve, Page, Plot};
 use headstart::tensor::Tensor;
 use headstart::{Pool, Quiet, Session, SkippedFile};
 use std::path::{Path, PathBuf};
@@ -56,10 +57,10 @@ fn page() -> Page {
                 path: HOSTILE.into(),
                 label: HOSTILE.into(),
                 suggested: "cats".into(),
-                score: 0.01,
-                picture: Some(picture((3, &paths[3]))),
+                score: 0.99,
             }],
         }),
+        suspected: vec![picture((3, &paths[3]))],
         looks: Err(format!("No map: {HOSTILE}.")),
         skipped: vec![SkippedFile {
             path: HOSTILE.into(),

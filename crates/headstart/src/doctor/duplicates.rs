@@ -1,6 +1,6 @@
 //! Images that stand in the data more than once: groups, contradicting labels, and leaks between splits.
 
-use super::files::Files;
+use super::images::Images;
 use super::near::Pair;
 use super::report::NearDuplicates;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,47 +18,31 @@ pub(super) struct Leak {
 }
 
 impl Equal {
-    /// The groups of usable images with the same pixels; images with the same bytes have those.
-    pub(super) fn of(files: &Files) -> Equal {
+    /// The groups of images with the same hash of their content.
+    pub(super) fn of(images: &Images, hashes: impl Iterator<Item = (usize, [u8; 32])>) -> Equal {
         let mut groups: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
-        for image in files.usable() {
-            if let Some(pixels) = files.examined[image].pixels {
-                groups.entry(pixels).or_default().push(image);
-            }
-        }
+        hashes.for_each(|(image, hash)| groups.entry(hash).or_default().push(image));
         let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
-        groups.iter_mut().for_each(|group| group.sort_by_key(|&i| files.path(i)));
-        groups.sort_by_key(|group| files.path(group[0]));
+        groups.iter_mut().for_each(|group| group.sort_by_key(|&i| images.path(i)));
+        groups.sort_by_key(|group| images.path(group[0]));
         Equal(groups)
     }
 
-    /// For each image of a group but the first its first.
-    pub(super) fn repeats(&self) -> BTreeMap<usize, usize> {
-        self.0.iter().flat_map(|group| group[1..].iter().map(|&image| (image, group[0]))).collect()
+    /// Those of `pairs` that join the first images of groups, or images of none.
+    pub(super) fn others(&self, mut pairs: Vec<Pair>) -> Vec<Pair> {
+        let repeats: BTreeSet<usize> = self.0.iter().flat_map(|group| group[1..].iter().copied()).collect();
+        pairs.retain(|pair| !repeats.contains(&pair.a) && !repeats.contains(&pair.b));
+        pairs
     }
-}
-
-pub(super) fn paths(files: &Files, images: &[usize]) -> Vec<String> {
-    images.iter().map(|&image| files.path(image).to_owned()).collect()
-}
-
-/// Whether these images have more than one label.
-pub(super) fn contradict(files: &Files, images: &[usize]) -> bool {
-    let labels: BTreeSet<Option<usize>> = images.iter().map(|&i| files.survey.images[i].label).collect();
-    labels.len() > 1
 }
 
 /// Held-out images that stand in an earlier split too: each once, with an equal image where there is one, else with the
 /// most similar.
-pub(super) fn leaks(files: &Files, equal: &Equal, near: &[Pair]) -> Vec<Leak> {
-    let split = |image: usize| {
-        let split = files.survey.images[image].split;
-        files.survey.splits.iter().position(|s| *s == split)
-    };
+pub(super) fn leaks(images: &Images, equal: &Equal, near: &[Pair]) -> Vec<Leak> {
     let mut leaks: BTreeMap<usize, Leak> = BTreeMap::new();
     for group in &equal.0 {
         for &held_out in group {
-            let first = group.iter().copied().find(|&first| split(first) < split(held_out));
+            let first = group.iter().copied().find(|&first| images.is_before(first, held_out));
             if let Some(first) = first {
                 leaks.insert(held_out, Leak { first, held_out, equal: true });
             }
@@ -72,7 +56,7 @@ pub(super) fn leaks(files: &Files, equal: &Equal, near: &[Pair]) -> Vec<Leak> {
         let both = [(pair.a, pair.b), (pair.b, pair.a)];
         for (a, b) in both {
             for held_out in group(b) {
-                let first = group(a).into_iter().find(|&first| split(first) < split(held_out));
+                let first = group(a).into_iter().find(|&first| images.is_before(first, held_out));
                 if let Some(first) = first {
                     leaks.entry(held_out).or_insert(Leak { first, held_out, equal: false });
                 }
@@ -80,20 +64,20 @@ pub(super) fn leaks(files: &Files, equal: &Equal, near: &[Pair]) -> Vec<Leak> {
         }
     }
     let mut leaks: Vec<Leak> = leaks.into_values().collect();
-    leaks.sort_by_key(|leak| (!leak.equal, files.path(leak.held_out)));
+    leaks.sort_by_key(|leak| (!leak.equal, images.path(leak.held_out)));
     leaks
 }
 
 /// The groups that `pairs` of images join.
-pub(super) fn near_groups(files: &Files, pairs: &[Pair]) -> Vec<NearDuplicates> {
+pub(super) fn near_groups(images: &Images, pairs: &[Pair]) -> Vec<NearDuplicates> {
     let mut parent: BTreeMap<usize, usize> = pairs.iter().flat_map(|p| [(p.a, p.a), (p.b, p.b)]).collect();
     for pair in pairs {
         let (a, b) = (root(&mut parent, pair.a), root(&mut parent, pair.b));
         parent.insert(a.max(b), a.min(b));
     }
-    let images: Vec<usize> = parent.keys().copied().collect();
+    let members: Vec<usize> = parent.keys().copied().collect();
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for image in images {
+    for image in members {
         groups.entry(root(&mut parent, image)).or_default().push(image);
     }
     // The strongest tie of each image, and of these the weakest.
@@ -106,12 +90,12 @@ pub(super) fn near_groups(files: &Files, pairs: &[Pair]) -> Vec<NearDuplicates> 
     }
     let mut groups: Vec<NearDuplicates> = groups
         .into_values()
-        .map(|mut images| {
-            images.sort_by_key(|&i| files.path(i));
-            let similarity = images.iter().map(|i| ties[i]).fold(1.0, f32::min);
+        .map(|mut group| {
+            group.sort_by_key(|&i| images.path(i));
+            let similarity = group.iter().map(|i| ties[i]).fold(1.0, f32::min);
             NearDuplicates {
-                contradiction: contradict(files, &images),
-                paths: paths(files, &images),
+                contradiction: images.contradict(&group),
+                paths: images.paths(&group),
                 similarity,
             }
         })

@@ -1,8 +1,9 @@
 //! Every file looked at once.
 
+use super::images::{Image, Images};
 use super::report::{Aspect, Problem};
 use crate::{Error, Session};
-use headstart_data::doctor::{Defect, DefectKind, Examined, Survey, examine};
+use headstart_data::doctor::{Defect, DefectKind, Examined, Survey, Surveyed, examine};
 use std::sync::atomic::Ordering;
 
 /// A survey whose files were examined, in its order.
@@ -27,6 +28,20 @@ impl Files {
         session.progress.finish();
         session.check()?;
         Ok(Files { survey, examined: examined.into_iter().flatten().collect() })
+    }
+
+    /// Its images.
+    pub(super) fn images(&self) -> Images<'_> {
+        let mut images = Vec::with_capacity(self.survey.images.len());
+        for Surveyed { picture, label, split } in &self.survey.images {
+            images.push(Image { path: picture.path(), label: *label, split });
+        }
+        Images { images, classes: &self.survey.classes }
+    }
+
+    /// The content of its usable images: size and upright pixels.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (usize, [u8; 32])> {
+        self.usable().into_iter().filter_map(|image| Some((image, self.examined[image].pixels?)))
     }
 
     pub(super) fn path(&self, image: usize) -> &str {

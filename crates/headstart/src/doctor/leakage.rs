@@ -1,8 +1,8 @@
 //! What images on both sides of a split do to the accuracy that is measured.
 
-use super::Rows;
 use super::duplicates::Leak;
 use super::report::Leakage;
+use super::rows::Rows;
 use super::suspects::strength;
 use crate::head::{Labelled, held_out_probabilities};
 use crate::{Error, Session};

@@ -12,21 +12,29 @@ mod brief;
 mod duplicates;
 mod files;
 mod fix_list;
+mod images;
 mod leakage;
 mod near;
 mod outliers;
 mod report;
+mod rows;
 mod shift;
 mod suspects;
+mod training;
 mod units;
 
 pub use fix_list::FixList;
 pub use report::{Aspect, DoctorReport, Leakage, Missing, NearDuplicates, Outlier, Problem, Shift, Suspect};
 
-pub(crate) use brief::brief;
+pub use training::Findings;
 
-use self::duplicates::{Equal, contradict, leaks, near_groups, paths};
+pub(crate) use brief::brief;
+pub(crate) use images::{Image, Images};
+pub(crate) use training::findings;
+
+use self::duplicates::{Equal, leaks, near_groups};
 use self::files::Files;
+use self::rows::Rows;
 use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
 use headstart_data::doctor::{Defect, Survey};
 use headstart_data::{Picture, Skipped};
@@ -65,31 +73,6 @@ impl DoctorOptions {
     }
 }
 
-/// The features of usable images.
-struct Rows<'a> {
-    /// `[n, d]`.
-    values: &'a Tensor,
-    /// The image of each row.
-    images: Vec<usize>,
-    files: &'a Files,
-}
-
-impl Rows<'_> {
-    fn path(&self, row: usize) -> &str {
-        self.files.path(self.images[row])
-    }
-
-    fn split(&self, row: usize) -> &'static str {
-        self.files.survey.images[self.images[row]].split
-    }
-
-    /// The label of each row, and the names of the classes; none where the data has no labels.
-    fn targets(&self) -> Option<(Vec<usize>, &[String])> {
-        let targets = self.images.iter().map(|&image| self.files.survey.images[image].label);
-        Some((targets.collect::<Option<Vec<usize>>>()?, &self.files.survey.classes))
-    }
-}
-
 /// Looks at the data.
 ///
 /// # Errors
@@ -115,10 +98,11 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
         ..DoctorReport::default()
     };
     balance(&files, &mut report);
-    let equal = Equal::of(&files);
-    report.duplicates = equal.0.iter().map(|group| paths(&files, group)).collect();
-    let contradictions = equal.0.iter().filter(|group| contradict(&files, group));
-    report.contradictions = contradictions.map(|group| paths(&files, group)).collect();
+    let all = files.images();
+    let equal = Equal::of(&all, files.hashes());
+    report.duplicates = equal.0.iter().map(|group| all.paths(group)).collect();
+    let contradictions = equal.0.iter().filter(|group| all.contradict(group));
+    report.contradictions = contradictions.map(|group| all.paths(group)).collect();
 
     let mut near = Vec::new();
     if let Some(backbone) = &mut backbone {
@@ -127,26 +111,21 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
         let features = features(session, backbone, &files, &usable, "features")?;
         report.features = [features.computed, features.cached];
         let images = features.kept.iter().map(|&i| usable[i]).collect();
-        let rows = Rows { values: &features.values, images, files: &files };
-        let repeats = equal.repeats();
-        near = near::pairs(session, rows.values)?;
-        for pair in &mut near {
-            (pair.a, pair.b) = (rows.images[pair.a], rows.images[pair.b]);
-        }
-        near.retain(|pair| !repeats.contains_key(&pair.a) && !repeats.contains_key(&pair.b));
-        report.near_duplicates = near_groups(&files, &near);
+        let rows = Rows { values: &features.values, images, of: &all };
+        near = equal.others(rows.near(session)?);
+        report.near_duplicates = near_groups(&all, &near);
         let found = suspects::suspects(session, &rows)?;
         (report.suspects, report.wrong_labels) = (found.suspects, found.wrong);
         report.outliers = outliers::outliers(session, &rows)?;
-        report.leakage = leakage::leakage(session, &rows, &leaks(&files, &equal, &near))?;
+        report.leakage = leakage::leakage(session, &rows, &leaks(&all, &equal, &near))?;
         if let Some(second) = &second {
-            report.shift = compare(session, backbone, &rows, second, options)?;
+            report.shift = compare(session, backbone, (&files, &rows), second, options)?;
             report.shift_auc = report.shift.as_ref().map(|shift| shift.auc);
         }
     }
-    let leaks = leaks(&files, &equal, &near);
+    let leaks = leaks(&all, &equal, &near);
     report.leaks =
-        leaks.iter().map(|l| [files.path(l.first).to_owned(), files.path(l.held_out).to_owned()]).collect();
+        leaks.iter().map(|l| [all.path(l.first).to_owned(), all.path(l.held_out).to_owned()]).collect();
     report.equal_leaks = leaks.iter().filter(|leak| leak.equal).count();
     let untrained = report.missing.iter().filter(|missing| missing.split == "train");
     report.faults = report.problems.iter().filter(|problem| problem.fault).count()
@@ -199,7 +178,7 @@ fn balance(files: &Files, report: &mut DoctorReport) {
 fn compare(
     session: &Session,
     backbone: &Backbone,
-    rows: &Rows,
+    (files, rows): (&Files, &Rows),
     second: &Files,
     options: &DoctorOptions,
 ) -> Result<Option<Shift>, Error> {
@@ -213,7 +192,7 @@ fn compare(
     let Some(auc) = shift::auc(session, &here, &there.values)? else { return Ok(None) };
     let hash = |files: &Files, image: usize| files.examined[image].pixels;
     let known: BTreeMap<_, &str> =
-        rows.images.iter().map(|&image| (hash(rows.files, image), rows.files.path(image))).collect();
+        rows.images.iter().map(|&image| (hash(files, image), files.path(image))).collect();
     let shared = usable.iter().filter_map(|&image| {
         known.get(&hash(second, image)).map(|path| [second.path(image).to_owned(), (*path).to_owned()])
     });

@@ -1,7 +1,7 @@
 //! Images unlike all others: far from their neighbours in the space of features (Sun et al. 2022).
 
-use super::Rows;
 use super::report::Outlier;
+use super::rows::Rows;
 use super::units::{BLOCK, Units, products};
 use crate::{Error, Session};
 use headstart_tensor::Rng;

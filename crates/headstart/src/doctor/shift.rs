@@ -2,6 +2,7 @@
 
 use super::suspects::strength;
 use crate::head::{Folds, Labelled, held_out_probabilities};
+use crate::metrics::Separation;
 use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 
@@ -38,22 +39,10 @@ pub(super) fn auc(session: &Session, here: &Tensor, there: &Tensor) -> Result<Op
     let found =
         held_out_probabilities(labelled, order, held_out, strength(2), session.pool, session.interrupt)?;
     let rows = held_out.iter().cloned().flatten().map(|position| order[position]);
-    let judged = rows.zip(found.chunks_exact(2)).map(|(row, p)| (p[1], targets[row] == 1));
-    Ok(Some(area(judged.collect())))
-}
-
-/// The area under the ROC curve: the chance that one of the positive scores is above one of the negative, ties counting half.
-fn area(mut scores: Vec<(f32, bool)>) -> f64 {
-    scores.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let positive = scores.iter().filter(|s| s.1).count() as f64;
-    let negative = scores.len() as f64 - positive;
-    let (mut below, mut wins) = (0.0, 0.0);
-    for tied in scores.chunk_by(|a, b| a.0 == b.0) {
-        let here = tied.iter().filter(|s| s.1).count() as f64;
-        wins += here * (below + 0.5 * (tied.len() as f64 - here));
-        below += tied.len() as f64 - here;
-    }
-    wins / (positive * negative)
+    let judged: Vec<(f64, bool)> =
+        rows.zip(found.chunks_exact(2)).map(|(row, p)| (f64::from(p[1]), targets[row] == 1)).collect();
+    let scores = |of: bool| judged.iter().filter(|j| j.1 == of).map(|j| j.0).collect::<Vec<f64>>();
+    Ok(Separation::of(&scores(false), &scores(true)).map(|s| s.auroc))
 }
 
 /// What an area means for whoever wants to train on one set and predict on the other.
@@ -66,19 +55,5 @@ pub(super) fn meaning(auc: f64) -> &'static str {
             "the sets can be told apart at a glance: an accuracy on one says little about the other; \
               label some images of it, or adapt to it"
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_area_is_the_share_of_pairs_in_order() {
-        let of = |scores: &[(f32, bool)]| area(scores.to_vec());
-        assert_eq!(of(&[(0.1, false), (0.2, false), (0.3, true), (0.4, true)]), 1.0);
-        assert_eq!(of(&[(0.4, false), (0.1, true)]), 0.0);
-        assert_eq!(of(&[(0.5, false), (0.5, true)]), 0.5);
-        assert_eq!(of(&[(0.1, true), (0.2, false), (0.3, true), (0.3, false)]), (0.5 + 1.0) / 4.0);
     }
 }

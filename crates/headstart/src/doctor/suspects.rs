@@ -1,7 +1,7 @@
 //! Labels that look wrong: confident learning (Northcutt, Jiang and Chuang 2021) over cross-validated heads.
 
-use super::Rows;
 use super::report::Suspect;
+use super::rows::Rows;
 use crate::head::{Folds, Labelled, held_out_probabilities};
 use crate::{Error, Session};
 
@@ -20,6 +20,8 @@ const SHARE: f64 = 0.25;
 /// The suspicious labels, and how many are wrong by the confident joint.
 pub(super) struct Suspicion {
     pub(super) suspects: Vec<Suspect>,
+    /// Their rows.
+    pub(super) rows: Vec<usize>,
     pub(super) wrong: Option<usize>,
 }
 
@@ -31,7 +33,7 @@ pub(super) fn strength(classes: usize) -> f64 {
 /// Ranks labels by the probability that heads which did not see the image give them (self-confidence). On CIFAR-10
 /// with 5 % of the labels exchanged that finds more of them than the normalised margin.
 pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Error> {
-    let none = Suspicion { suspects: Vec::new(), wrong: None };
+    let none = Suspicion { suspects: Vec::new(), rows: Vec::new(), wrong: None };
     let Some((targets, classes)) = rows.targets() else { return Ok(none) };
     let mut counts = vec![0; classes.len()];
     targets.iter().for_each(|&target| counts[target] += 1);
@@ -71,11 +73,12 @@ pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Erro
         }
     }
     suspects.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
+    let found = suspects.iter().map(|&(row, _, _)| row).collect();
     let suspects = suspects.into_iter().map(|(row, best, score)| Suspect {
         path: rows.path(row).to_owned(),
         label: classes[targets[row]].clone(),
         suggested: classes[best].clone(),
         score,
     });
-    Ok(Suspicion { suspects: suspects.collect(), wrong })
+    Ok(Suspicion { suspects: suspects.collect(), rows: found, wrong })
 }

@@ -4,39 +4,10 @@ use super::album::thumbnail;
 use super::html::Html;
 use super::{Page, percent, plural};
 use crate::Session;
-use headstart_data::Picture;
+use crate::doctor::Findings;
 
-/// Rows of each table, and likely label errors with their picture.
+/// Rows of each table.
 const ROWS: usize = 100;
-const SHOWN: usize = 24;
-
-/// What was found in the data.
-#[derive(Debug, Clone, Default)]
-pub struct Findings {
-    /// Images that are the same, or nearly so, in groups of two and more paths.
-    pub duplicates: Vec<Vec<String>>,
-    /// Validation images that stand among those for training: both paths.
-    pub leaks: Vec<[String; 2]>,
-    /// The accuracy without the validation images in `leaks`, where it was measured.
-    pub accuracy_without_leaks: Option<f64>,
-    /// Images whose label is likely wrong, the likeliest first.
-    pub suspects: Vec<Suspect>,
-}
-
-/// An image whose label is likely wrong.
-#[derive(Debug, Clone)]
-pub struct Suspect {
-    /// The image, relative to the data.
-    pub path: String,
-    /// Its label.
-    pub label: String,
-    /// What it looks like instead.
-    pub suggested: String,
-    /// The probability of its label by cross-validation, 0 to 1: the lower, the likelier the error.
-    pub score: f64,
-    /// The image itself, where it can be shown.
-    pub picture: Option<Picture>,
-}
 
 pub(super) fn section(h: &mut Html, page: &Page, session: &Session) {
     h.section("findings", "Duplicates and likely label errors", |h| {
@@ -45,7 +16,7 @@ pub(super) fn section(h: &mut Html, page: &Page, session: &Session) {
             return;
         };
         leaks(h, found);
-        suspects(h, found, session);
+        suspects(h, page, found, session);
         duplicates(h, found);
     });
 }
@@ -64,26 +35,24 @@ fn leaks(h: &mut Html, found: &Findings) {
         format_args!("⚠ {n} among those for training: the accuracy looks better than it is.{without}"),
     );
     let rows = found.leaks.iter().map(|pair| pair.to_vec());
-    table(h, "Images on both sides", &["validation", "training"], rows);
+    table(h, "Images on both sides", &["training", "validation"], rows);
 }
 
-fn suspects(h: &mut Html, found: &Findings, session: &Session) {
+fn suspects(h: &mut Html, page: &Page, found: &Findings, session: &Session) {
     if found.suspects.is_empty() {
         return;
     }
     h.leaf("h3", &[], "Likely label errors");
-    let shown: Vec<(&Suspect, &Picture)> =
-        found.suspects.iter().filter_map(|s| Some((s, s.picture.as_ref()?))).take(SHOWN).collect();
-    let images = session.pool.map(shown.len(), |i| thumbnail(shown[i].1));
+    let images = session.pool.map(page.suspected.len(), |i| thumbnail(&page.suspected[i]));
     h.tag("div", &[("class", &"gallery")], |h| {
-        for ((suspect, _), image) in shown.iter().zip(images) {
+        for (suspect, image) in found.suspects.iter().zip(images) {
             let Ok((uri, width, height)) = image else { continue };
             h.tag("figure", &[("class", &"picture")], |h| {
                 let alt = format!("labelled {}, looks like {}", suspect.label, suspect.suggested);
                 h.void("img", &[("src", &uri), ("alt", &alt), ("width", &width), ("height", &height)]);
                 h.tag("figcaption", &[], |h| {
                     h.leaf("span", &[("class", &"verdict wrong")], format_args!("? {}", suspect.suggested));
-                    let score = percent(suspect.score);
+                    let score = percent(1.0 - suspect.score);
                     h.leaf(
                         "span",
                         &[("class", &"truth")],
@@ -97,7 +66,7 @@ fn suspects(h: &mut Html, found: &Findings, session: &Session) {
     let rows = found
         .suspects
         .iter()
-        .map(|s| vec![s.path.clone(), s.label.clone(), s.suggested.clone(), percent(s.score)]);
+        .map(|s| vec![s.path.clone(), s.label.clone(), s.suggested.clone(), percent(1.0 - s.score)]);
     table(h, "As a table", &["image", "label", "looks like", "probability of its label"], rows);
 }
 

@@ -25,11 +25,11 @@ mod provenance;
 mod reliability;
 
 pub use curves::{Curve, Plot};
-pub use findings::{Findings, Suspect};
 pub use look::{Look, Seen};
 
 use self::album::Album;
 use self::html::Html;
+use crate::doctor::Findings;
 use crate::metrics::{Answer, Evaluation};
 use crate::{Error, Session, SkippedFile};
 use headstart_data::Picture;
@@ -68,6 +68,8 @@ pub struct Page {
     pub looks: Result<Vec<Look>, String>,
     /// What is doubtful in the data, where it was looked for.
     pub findings: Option<Findings>,
+    /// The images of the first of its suspects, in their order.
+    pub suspected: Vec<Picture>,
     /// What was left out.
     pub skipped: Vec<SkippedFile>,
     /// Settings, versions and hashes, by name.
