@@ -1,114 +1,29 @@
 //! The main job: from a folder of labelled images to a model file and an honest accuracy.
 
+mod doubts;
+mod report;
+mod resample;
+
+pub use report::TrainReport;
+pub(crate) use report::{FeaturePart, HeadPart, Seconds, TrainPart};
+
+use self::doubts::doubts;
+use self::resample::{resamplable, resample};
 use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
-use crate::calibration::{CalibrationPart, calibrate};
-use crate::cross_validation::{CrossValidation, Material, Repeats, enough};
-use crate::doctor::{self, Findings, Image, Images, brief};
+use crate::calibration::calibrate;
+use crate::doctor::brief;
 use crate::evaluate::labels;
-use crate::fit::{Epoch, fit_epochs};
+use crate::fit::fit_epochs;
 use crate::head::{ClassWeights, LinearHead, LogisticRegression, nearest_centroid};
 use crate::metrics::{Answer, Evaluation, correct, majority_accuracy};
 use crate::parts::{Parts, Source, data_hash, strict, warn};
-use crate::precision::{self, PrecisionPart};
+use crate::precision;
 use crate::unknown::{self, Unknown};
-use crate::{Artifact, Backbone, Error, Features, Session, SkippedFile, Solver, TrainOptions, extract};
+use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
 use headstart_data::{Item, Picture};
 use headstart_models::{Pretrained, fingerprint};
 use headstart_tensor::Tensor;
-use serde::Serialize;
 use std::time::Instant;
-
-/// Suspects whose images are kept to be shown.
-const SUSPECTED: usize = 24;
-
-/// What `train` reports.
-#[derive(Debug, Clone, Serialize)]
-pub struct TrainReport {
-    /// `arch.tag`.
-    pub backbone: String,
-    /// Class names in label order.
-    pub classes: Vec<String>,
-    /// The training images.
-    pub train: TrainPart,
-    /// The validation images and the result on them.
-    pub val: Evaluation,
-    /// The temperature, and what it does to the probabilities. Those of `val` are after it.
-    pub calibration: CalibrationPart,
-    /// How images of no known class are told; `null` where the validation images are too few to say.
-    pub unknown: Option<Unknown>,
-    /// Every image held out once (`--folds`), where that was asked for.
-    pub folds: Option<CrossValidation>,
-    /// The spread over several splits (`--repeats`), where that was asked for.
-    pub repeats: Option<Repeats>,
-    /// What answering the most frequent training class would give on the validation images.
-    pub majority_accuracy: f64,
-    /// What the nearest class mean of the same features, standardised, would give on them.
-    pub centroid_accuracy: f64,
-    /// Precision of the trunk.
-    pub precision: PrecisionPart,
-    /// Where the features came from.
-    pub features: FeaturePart,
-    /// How the head was fitted.
-    pub head: HeadPart,
-    /// How long it took.
-    pub seconds: Seconds,
-    /// The model file.
-    pub model: String,
-    /// What was left out, and why.
-    pub skipped: Vec<SkippedFile>,
-    /// The answer for every validation image; not part of the JSON.
-    #[serde(skip)]
-    pub answers: Vec<Answer>,
-    /// The images of `answers`, in their order; not part of the JSON.
-    #[serde(skip)]
-    pub pictures: Vec<Picture>,
-    /// What is doubtful in the images; not part of the JSON, `doctor` has one.
-    #[serde(skip)]
-    pub findings: Findings,
-    /// The images of the first of its suspects, for the eye; not part of the JSON.
-    #[serde(skip)]
-    pub suspected: Vec<Picture>,
-}
-
-/// The training images.
-#[derive(Debug, Clone, Serialize)]
-pub struct TrainPart {
-    /// Images.
-    pub n: usize,
-}
-
-/// Where the features came from.
-#[derive(Debug, Clone, Serialize)]
-pub struct FeaturePart {
-    /// Views that went through the network.
-    pub computed: usize,
-    /// Views that were in the cache.
-    pub cached: usize,
-    /// Computed views a second, over the whole extraction.
-    pub images_per_second: f64,
-}
-
-/// How the head was fitted.
-#[derive(Debug, Clone, Serialize)]
-pub struct HeadPart {
-    /// The L2 strength, where it was fitted to convergence.
-    pub l2: Option<f64>,
-    /// Whether it converged; `null` for a fixed number of epochs.
-    pub converged: Option<bool>,
-    /// The epochs of the lesson's way.
-    pub epochs: Vec<Epoch>,
-}
-
-/// Wall-clock seconds.
-#[derive(Debug, Clone, Serialize)]
-pub struct Seconds {
-    /// All of it.
-    pub total: f64,
-    /// Feature extraction.
-    pub features: f64,
-    /// Fitting the head.
-    pub head: f64,
-}
 
 /// Trains a classifier on the data and writes the model.
 ///
@@ -251,43 +166,6 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     })
 }
 
-/// What the doctor sees of the images, and those of the first suspects; says how much it is.
-fn doubts(
-    session: &Session,
-    parts: &Parts,
-    views: usize,
-    (train, val): (&Features, &Features),
-    answers: &[Answer],
-) -> Result<(Findings, Vec<Picture>), Error> {
-    let of = |items: &[Item], features: &Features, split| {
-        let image = |&i: &usize| {
-            let item: &Item = &items[i];
-            (item.picture.clone(), item.label, split)
-        };
-        features.kept.iter().map(image).collect::<Vec<(Picture, usize, &'static str)>>()
-    };
-    let all = [of(&parts.train, train, "train"), of(&parts.val, val, "val")].concat();
-    let images = all.iter().map(|(p, label, split)| Image { path: p.path(), label: Some(*label), split });
-    let images = Images { images: images.collect(), classes: &parts.classes };
-    let hashes = [&train.hashes[..], &val.hashes].concat();
-    let d = train.values.row_len();
-    // Of several views the first is the centre.
-    let centres = train.values.data().chunks_exact(d * views).flat_map(|views| &views[..d]).copied();
-    let values = Tensor::new([all.len(), d], centres.chain(val.values.data().iter().copied()).collect())?;
-    let (found, suspects) = doctor::findings(session, &images, &hashes, &values, answers)?;
-    let suspected = suspects.into_iter().take(SUSPECTED).map(|i| all[i].0.clone()).collect();
-    if !found.suspects.is_empty() || !found.duplicates.is_empty() {
-        session.progress.note(&format!(
-            "labels that look wrong: {}; groups of images that are the same or nearly so: {}; of these across the split: \
-             {} validation images. The report shows them",
-            found.suspects.len(),
-            found.duplicates.len(),
-            found.leaks.len()
-        ));
-    }
-    Ok((found, suspected))
-}
-
 /// A head for features `[n, d]` of images of those classes, by the solver of `options`.
 fn fit_head(
     session: &Session,
@@ -316,71 +194,6 @@ fn fit_head(
             Ok((head, HeadPart { l2: None, converged: None, epochs }))
         }
     }
-}
-
-/// Whether `parts` allow the folds and repeats that are asked for: to be known before any work.
-///
-/// # Errors
-/// Where they do not.
-fn resamplable(options: &TrainOptions, parts: &Parts) -> Result<(), Error> {
-    if options.repeats > 1 && parts.val_fraction.is_none() {
-        let (found, expected) = ("given with validation data of its own", "data that is split here");
-        return Err(Error::Setting { name: "--repeats", found: found.to_owned(), expected });
-    }
-    let Some(k) = options.folds else { return Ok(()) };
-    let val = if parts.val_fraction.is_some() { &parts.val[..] } else { &[] };
-    let labels: Vec<usize> = parts.train.iter().chain(val).map(|item| item.label).collect();
-    enough(k, &labels, &parts.classes)
-}
-
-/// What folds and repeated splits say, where they were asked for. They take all images that were split here; where
-/// validation data was set apart, folds take the training images.
-fn resample(
-    session: &Session,
-    options: &TrainOptions,
-    parts: &Parts,
-    class_weights: &ClassWeights,
-    (train, train_labels): (&Features, &[usize]),
-    (val, val_labels): (&Features, &[usize]),
-    accuracy: f64,
-) -> Result<(Option<CrossValidation>, Option<Repeats>), Error> {
-    if options.folds.is_none() && options.repeats == 1 {
-        return Ok((None, None));
-    }
-    let groups = parts.groups.as_ref().map(|[a, b]| (a.at(&train.kept), b));
-    let fit = |values: &Tensor, targets: &[usize], seed: u64| {
-        let (head, _) =
-            fit_head(session, options, class_weights, (values, targets), parts.classes.len(), seed)?;
-        Ok(head)
-    };
-    let material = match parts.val_fraction {
-        None => Material {
-            values: train.values.clone(),
-            labels: train_labels.to_vec(),
-            classes: &parts.classes,
-            groups: groups.map(|(a, _)| a),
-            fit: &fit,
-        },
-        Some(_) => Material {
-            values: Tensor::new(
-                [train_labels.len() + val_labels.len(), train.values.row_len()],
-                [train.values.data(), val.values.data()].concat(),
-            )?,
-            labels: [train_labels, val_labels].concat(),
-            classes: &parts.classes,
-            groups: groups.map(|(a, b)| a.and(&b.at(&val.kept))),
-            fit: &fit,
-        },
-    };
-    let folds = match options.folds {
-        Some(k) => Some(material.cross_validate(session, k, options.seed)?),
-        None => None,
-    };
-    let repeats = match (options.repeats, parts.val_fraction) {
-        (1, _) | (_, None) => None,
-        (n, Some(fraction)) => Some(material.repeat(session, (n, fraction), options.seed, accuracy)?),
-    };
-    Ok((folds, repeats))
 }
 
 /// The threshold for unknown images from the validation images' features and raw logits, and the training features'
