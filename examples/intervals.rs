@@ -23,7 +23,6 @@ fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().ok_or("name the features of training and of test images (.npy)");
     let ((all, labels), (test, test_labels)) = (read(Path::new(&next()?))?, read(Path::new(&next()?))?);
-    let d = all.row_len();
     let splits = args.next().map_or(Ok(200), |n| n.parse())?;
     let classes = labels.iter().collect::<BTreeSet<_>>().len();
     let (pool, stop) = (Pool::new(0), AtomicBool::new(false));
@@ -32,10 +31,7 @@ fn main() -> Result<()> {
         for split in 0..splits {
             let mut order: Vec<usize> = (0..labels.len()).collect();
             Rng::named(split as u64, "intervals").shuffle(&mut order);
-            let part = |some: &[usize]| {
-                let values = Tensor::from_fn([some.len(), d], |i| all.row(some[i / d])[i % d]);
-                (values, some.iter().map(|&i| labels[i]).collect::<Vec<_>>())
-            };
+            let part = |some: &[usize]| (all.rows(some), some.iter().map(|&i| labels[i]).collect::<Vec<_>>());
             let ((x, y), (val, val_labels)) = (part(&order[..n]), part(&order[n..n + m]));
             let settings = LogisticRegression { l2: L2::Fixed(0.1), ..Default::default() };
             let head = settings.fit(&x, &y, classes, &pool, &stop)?.head;

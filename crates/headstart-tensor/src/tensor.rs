@@ -93,6 +93,17 @@ impl Tensor {
         &self.data[i * n..(i + 1) * n]
     }
 
+    /// The rows `some` along the first axis, in that order: `[N, ..]` to `[some.len(), ..]`.
+    pub fn rows(&self, some: &[usize]) -> Tensor {
+        let mut shape = self.shape.dims().to_vec();
+        if let Some(n) = shape.first_mut() {
+            *n = some.len();
+        }
+        let mut data = Vec::with_capacity(some.len() * self.row_len());
+        some.iter().for_each(|&i| data.extend_from_slice(self.row(i)));
+        Tensor { shape: shape.into(), data }
+    }
+
     /// Number of values in a row along the first axis; 0 where the tensor is a scalar.
     pub fn row_len(&self) -> usize {
         match self.dims() {
@@ -116,5 +127,8 @@ mod tests {
     fn rows_run_along_the_first_axis() {
         let t = Tensor::from_fn([3, 2], |i| i as f32);
         assert_eq!(t.row(1), [2.0, 3.0]);
+        let some = t.rows(&[2, 0, 2]);
+        assert_eq!((some.dims(), some.data()), (&[3, 2][..], &[4.0, 5.0, 0.0, 1.0, 4.0, 5.0][..]));
+        assert_eq!(t.rows(&[]).dims(), [0, 2]);
     }
 }

@@ -116,7 +116,7 @@ pub fn calibrate(
     let halves = order.split_at(n / 2);
     let mut judged = logits.clone();
     for (fitted, other) in [(halves.0, halves.1), (halves.1, halves.0)] {
-        let some = Tensor::from_fn([fitted.len(), classes], |i| logits.row(fitted[i / classes])[i % classes]);
+        let some = logits.rows(fitted);
         let labels: Vec<usize> = fitted.iter().map(|&i| targets[i]).collect();
         let t = temperature(&some, &labels)?;
         for &i in other {

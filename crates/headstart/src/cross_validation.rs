@@ -152,8 +152,8 @@ impl Material<'_> {
             let pattern = self.groups.as_ref().map(|g| g.pattern.clone()).unwrap_or_default();
             return Err(Error::GroupBy { pattern, detail });
         }
-        let head = (self.fit)(&rows(&self.values, rest), &train, seed)?;
-        let logits = head.logits(session.pool, &rows(&self.values, held))?;
+        let head = (self.fit)(&self.values.rows(rest), &train, seed)?;
+        let logits = head.logits(session.pool, &self.values.rows(held))?;
         Ok(correct(&logits, &labels(held)))
     }
 }
@@ -176,12 +176,6 @@ pub(crate) fn enough(k: usize, labels: &[usize], classes: &[String]) -> Result<(
 
 fn refused(found: String, expected: &'static str) -> Error {
     Error::Setting { name: "--folds", found, expected }
-}
-
-/// Some rows of a matrix.
-fn rows(values: &Tensor, some: &[usize]) -> Tensor {
-    let d = values.row_len();
-    Tensor::from_fn([some.len(), d], |i| values.row(some[i / d])[i % d])
 }
 
 #[cfg(test)]

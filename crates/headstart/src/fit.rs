@@ -63,7 +63,7 @@ pub fn fit_epochs(
         let mut total = 0.0;
         for batch in order.chunks(options.batch_size) {
             session.check()?;
-            let x = Tensor::from_fn([batch.len(), d], |i| features.row(batch[i / d])[i % d]);
+            let x = features.rows(batch);
             let y: Vec<usize> = batch.iter().map(|&i| targets[i]).collect();
             let logits = trainer.forward(&params, &x, session.pool)?;
             let (loss, gradient) = cross_entropy(logits, &y, class_weights)?;

@@ -3,6 +3,7 @@
 use headstart_kernels::Pool;
 use headstart_tensor::Tensor;
 
+use super::logistic::count;
 use super::standardise::Standardiser;
 use super::{HeadError, LinearHead};
 
@@ -12,39 +13,24 @@ use super::{HeadError, LinearHead};
 /// whose mean is nearest (Euclidean). That is a linear head: `|x - m|^2 = |x|^2 - 2 (m x - |m|^2 / 2)`.
 ///
 /// # Errors
-/// Where shapes or labels do not fit, a feature is not finite, or a class has no row.
+/// Where shapes or labels do not fit, a feature is not finite, there are fewer than two classes, or one has no row.
 pub fn nearest_centroid(
     pool: &Pool,
     features: &Tensor,
     targets: &[usize],
     classes: usize,
 ) -> Result<LinearHead, HeadError> {
-    let &[n, d] = features.dims() else {
-        return Err(HeadError::Features { found: features.shape().clone() });
-    };
-    if n == 0 || d == 0 {
-        return Err(HeadError::Features { found: features.shape().clone() });
-    }
-    if targets.len() != n {
-        return Err(HeadError::TargetCount { rows: n, targets: targets.len() });
-    }
-    if let Some(row) = targets.iter().position(|&target| target >= classes) {
-        return Err(HeadError::Target { row, target: targets[row], classes });
-    }
+    let counts = count(features, targets, classes)?;
+    let (n, d) = (targets.len(), features.row_len());
     let standardiser = Standardiser::of(pool, features)?;
     let order: Vec<usize> = (0..n).collect();
     let values = standardiser.apply(pool, features, &order);
-    let mut counts = vec![0usize; classes];
     let mut parameters = vec![0.0; classes * (d + 1)];
     let (means, bias) = parameters.split_at_mut(classes * d);
     for (row, &class) in values.chunks_exact(d).zip(targets) {
-        counts[class] += 1;
         means[class * d..(class + 1) * d].iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
     }
     for (class, mean) in means.chunks_exact_mut(d).enumerate() {
-        if counts[class] == 0 {
-            return Err(HeadError::EmptyClass { class });
-        }
         mean.iter_mut().for_each(|sum| *sum /= counts[class] as f64);
         bias[class] = -0.5 * mean.iter().map(|m| m * m).sum::<f64>();
     }

@@ -25,8 +25,8 @@ pub(crate) struct Labelled<'a> {
     pub(crate) classes: usize,
 }
 
-/// For each range of positions in `order`: a logistic regression of strength `l2` on all other rows of `order`, each fit
-/// begun at the one before, and its probabilities `[classes]` for the rows of the range. They come in the order of the
+/// For each range of positions in `order`: a logistic regression of strength `l2` on all other rows of `order`, and its
+/// probabilities `[classes]` for the rows of the range. They come in the order of the
 /// ranges. Features are standardised over all rows of `order`, which uses no label.
 ///
 /// # Errors
@@ -50,9 +50,10 @@ pub(crate) fn held_out_probabilities(
     };
     let relative = TOLERANCE * samples.steepness_at_zero(pool);
     let stop = Stop { relative, absolute: 0.0, max_iterations: ITERATIONS };
-    let mut parameters = vec![0.0; samples.parameters()];
     let mut probabilities = Vec::new();
     for range in held_out {
+        // From zero: the fit before has seen the rows of this range.
+        let mut parameters = vec![0.0; samples.parameters()];
         let objective = Objective::new(pool, &samples, range.clone(), l2);
         minimise(|p, g| objective.evaluate(p, g), &mut parameters, stop, interrupt)?;
         probabilities.extend(samples.probabilities(pool, &parameters, range.clone()));

@@ -175,8 +175,11 @@ impl LogisticRegression {
     }
 }
 
-/// Images of each class, after a look at shapes and labels.
-fn count(features: &Tensor, targets: &[usize], classes: usize) -> Result<Vec<usize>, HeadError> {
+/// Images of each class of `features` `[n, d]`, after a look at shapes and labels.
+///
+/// # Errors
+/// Where they do not fit, there are fewer than two classes, or one has no image.
+pub(super) fn count(features: &Tensor, targets: &[usize], classes: usize) -> Result<Vec<usize>, HeadError> {
     let &[n, d] = features.dims() else {
         return Err(HeadError::Features { found: features.shape().clone() });
     };

@@ -240,6 +240,13 @@ fn facts(model: &str, manifest: Option<&Manifest>, classifier: &Classifier) -> V
         fact("Classifier", head(&m.recipe));
         fact("Seed", seed.to_string());
         fact("Trained with", format!("headstart {}", m.headstart));
+        if let Some(t) = m.temperature {
+            fact("Temperature", format!("{t:.3}, which the classifier's outputs are divided by"));
+        }
+        if let Some(unknown) = &m.unknown {
+            let kept = plural(unknown.images, "validation image");
+            fact("Unknown images", format!("told by a threshold that keeps 95\u{a0}% of {kept} (`predict --reject`)"));
+        }
         fact("SHA-256 of the weights", m.weights_sha256.clone());
         fact("SHA-256 of the training data", m.data_sha256.clone());
     }
