@@ -38,7 +38,7 @@ impl Page {
             options.data.display()
         );
         let held_out = held_out(manifest.recipe.val_fraction, options.seed);
-        let lead = [vec![how], found(&report.val, "validation", &held_out)].concat();
+        let lead = [vec![how], found(&report.val, "validation", &held_out), resampled(report)].concat();
         Ok(Page {
             title: format!("Training on {}", name(&options.data)),
             lead,
@@ -200,6 +200,20 @@ fn found(e: &Evaluation, split: &str, which: &str) -> Vec<String> {
     std::iter::once(what).chain(doubt).collect()
 }
 
+/// What other parts of the same images say, where that was asked for.
+fn resampled(report: &TrainReport) -> Vec<String> {
+    let folds = report.folds.as_ref().map(|f| {
+        let [low, high] = f.accuracy_ci95.map(percent);
+        let (right, k, n) = (percent(f.accuracy), f.folds.len(), plural(f.n, "image"));
+        format!("With each of {n} held out once, in {k} folds, {right} were right ({low} to {high}).")
+    });
+    let repeats = report.repeats.as_ref().map(|r| {
+        let (n, mean, deviation) = (r.seeds.len(), percent(r.mean), 100.0 * r.deviation);
+        format!("Over {n} random splits the accuracy is {mean} on average, with a standard deviation of {deviation:.1} points.")
+    });
+    folds.into_iter().chain(repeats).collect()
+}
+
 fn tune_plots(report: &TuneReport) -> Vec<Plot> {
     if report.epochs.is_empty() {
         return Vec::new();
@@ -245,7 +259,10 @@ fn facts(model: &str, manifest: Option<&Manifest>, classifier: &Classifier) -> V
         }
         if let Some(unknown) = &m.unknown {
             let kept = plural(unknown.images, "validation image");
-            fact("Unknown images", format!("told by a threshold that keeps 95\u{a0}% of {kept} (`predict --reject`)"));
+            fact(
+                "Unknown images",
+                format!("told by a threshold that keeps 95\u{a0}% of {kept} (`predict --reject`)"),
+            );
         }
         fact("SHA-256 of the weights", m.weights_sha256.clone());
         fact("SHA-256 of the training data", m.data_sha256.clone());
