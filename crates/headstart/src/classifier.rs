@@ -117,15 +117,17 @@ impl Classifier {
     /// # Errors
     /// Where the model has no threshold.
     pub fn rejecting(self) -> Result<Classifier, Error> {
-        match self.unknown {
-            Some(_) => Ok(Classifier { rejecting: true, ..self }),
-            None => Err(Error::NoThreshold { fewest: FEWEST }),
-        }
+        self.unknown()?;
+        Ok(Classifier { rejecting: true, ..self })
     }
 
-    /// How images of no known class are told, where the model says.
-    pub fn unknown(&self) -> Option<&Unknown> {
-        self.unknown.as_ref().map(|(unknown, _)| unknown)
+    /// How images of no known class are told.
+    ///
+    /// # Errors
+    /// Where the model has no threshold.
+    pub fn unknown(&self) -> Result<&Unknown, Error> {
+        let (unknown, _) = self.unknown.as_ref().ok_or(Error::NoThreshold { fewest: FEWEST })?;
+        Ok(unknown)
     }
 
     /// How little each image is like what the model knows, from features `[n * views, d]`: the mean over its views. `None`

@@ -3,7 +3,7 @@
 use crate::metrics::{
     Answer, Evaluation, Separation, calibration_error, log_loss, majority_accuracy, reliability,
 };
-use crate::unknown::FEWEST;
+use crate::unknown::Unknown;
 use crate::{Classifier, Error, Session, SkippedFile};
 use headstart_data::{Dataset, Item, OpenOptions, Picture, open_unlabelled};
 use serde::Serialize;
@@ -95,7 +95,7 @@ pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Resu
         evaluation,
         split,
         uncalibrated,
-        rejected: scores.as_ref().map(|scores| rejected(classifier, scores)),
+        rejected: classifier.unknown().ok().zip(scores.as_deref()).map(|(unknown, s)| rejected(unknown, s)),
         other: None,
         majority_accuracy,
         skipped,
@@ -116,6 +116,7 @@ pub fn evaluate_other(
     path: &Path,
     report: &mut EvalReport,
 ) -> Result<(), Error> {
+    let unknown = classifier.unknown()?;
     let (pictures, skipped) = open_unlabelled(&[path.to_owned()])?;
     let pictures: Vec<&Picture> = pictures.iter().collect();
     let features = classifier.features(session, &pictures, "features of other images")?;
@@ -123,21 +124,19 @@ pub fn evaluate_other(
     if features.kept.is_empty() {
         return Err(Error::NothingReadable { what: path.display().to_string() });
     }
-    let (Some(known), Some(scores)) = (&report.scores, classifier.scores(session, &features.values)?) else {
-        return Err(Error::NoThreshold { fewest: FEWEST });
-    };
-    let other = Separation::of(known, &scores).map(|separation| OtherImages {
+    let scores = classifier.scores(session, &features.values)?.unwrap_or_default();
+    let known = report.scores.as_deref().unwrap_or_default();
+    report.other = Separation::of(known, &scores).map(|separation| OtherImages {
         n: scores.len(),
-        rejected: rejected(classifier, &scores),
+        rejected: rejected(unknown, &scores),
         separation,
     });
-    report.other = other;
     Ok(())
 }
 
-/// The share of scores above the model's threshold.
-fn rejected(classifier: &Classifier, scores: &[f64]) -> f64 {
-    let rejected = scores.iter().filter(|&&s| classifier.unknown().is_some_and(|u| u.rejects(s))).count();
+/// The share of scores above the threshold.
+fn rejected(unknown: &Unknown, scores: &[f64]) -> f64 {
+    let rejected = scores.iter().filter(|&&s| unknown.rejects(s)).count();
     rejected as f64 / scores.len().max(1) as f64
 }
 

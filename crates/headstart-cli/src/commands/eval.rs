@@ -17,6 +17,9 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     args.report.as_deref().map(headstart::report::check).transpose()?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let classifier = Classifier::open(&args.model, &workplace.home)?.with_views(args.tta)?;
+    if args.ood.is_some() {
+        classifier.unknown()?;
+    }
     let session = workplace.session();
     let mut report = evaluate(&session, &classifier, &args.data)?;
     if let Some(path) = &args.ood {

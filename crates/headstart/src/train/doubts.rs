@@ -37,8 +37,8 @@ pub(super) fn doubts(
     let suspected = suspects.into_iter().take(SUSPECTED).map(|i| all[i].0.clone()).collect();
     if !found.suspects.is_empty() || !found.duplicates.is_empty() {
         session.progress.note(&format!(
-            "labels that look wrong: {}; groups of images that are the same or nearly so: {}; of these across the split: \
-             {} validation images. The report shows them",
+            "labels that look wrong: {}; groups of images that are the same or nearly so: {}; validation images that stand \
+             nearly among those for training: {} (`headstart doctor` lists them)",
             found.suspects.len(),
             found.duplicates.len(),
             found.leaks.len()
