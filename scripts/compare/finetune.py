@@ -2,6 +2,7 @@
 
     cargo build --release
     python scripts/compare/finetune.py [--races all-resnet18,all-lite0,layer4,head] [--batch 32] [--threads 2] [--rounds 5]
+        [--engines "PyTorch f32"]
 
 A step is forward, mean cross-entropy of 10 classes, backward and SGD with momentum on a batch of 224-pixel images of random values; its rate
 is that of the median step of two seconds or more. Every round times each engine once, in turn; `probe.py` repeats timings that
@@ -107,6 +108,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engines", default="", help="race only the engines of PyTorch whose name has this in it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     probe = Probe(options.threads)
@@ -117,7 +119,11 @@ def main():
     print("| race | engine | images/s (median) | min | max | headstart, fixed, is | headstart, by the batch, is |")
     print("| --- " * 7 + "|")
     for race in options.races.split(","):
-        racers = engines(race, options.batch, options.threads)
+        racers = {
+            engine: timing
+            for engine, timing in engines(race, options.batch, options.threads).items()
+            if engine.startswith("headstart") or options.engines in engine
+        }
         found = {engine: [] for engine in racers}
         for _ in range(options.rounds):
             for engine, timing in racers.items():

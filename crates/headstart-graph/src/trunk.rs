@@ -97,7 +97,7 @@ impl Trunk {
         let (steps, result) = compile(graph, params, false)?;
         let trunk = Trunk::of(graph, steps, result, Precision::F32)?;
         trunk.expect(images)?;
-        let (one, size) = (trunk.input.len(), trunk.output.len());
+        let one = trunk.input.len();
         let n = images.data().len() / one.max(1);
         // Not a number where a value is none.
         let extremes = |values: &[f32]| {
@@ -107,9 +107,9 @@ impl Trunk {
             (low + none, high + none)
         };
         let ranges = pool.map(n, |i| {
-            let (image, mut out) = (&images.data()[i * one..(i + 1) * one], vec![0.0; size]);
+            let image = &images.data()[i * one..(i + 1) * one];
             let mut ranges = vec![extremes(image)];
-            trunk.each_call(&Pool::single(), image, &mut out, |_, _, values| ranges.push(extremes(values)));
+            trunk.trace(&Pool::single(), image, |_, values| ranges.push(extremes(values)));
             ranges
         });
         let nodes = std::iter::once(&graph.nodes()[0].name).chain(&trunk.outputs);
@@ -252,6 +252,18 @@ impl Trunk {
     /// As [`Trunk::run_many`], and for more than [`Trunk::group`] images.
     pub fn run_timed(&self, images: &[f32], out: &mut [f32], times: &mut [Duration]) {
         self.each_call(&Pool::single(), images, out, |i, time, _| times[i] += time);
+    }
+
+    /// Runs one image in f32 and tells the node and the values of every call's output in turn; nodes that a kernel computes on
+    /// the way to its own output are not told.
+    ///
+    /// # Panics
+    /// Where `image` is not one image, or the trunk is in another precision.
+    pub fn trace(&self, pool: &Pool, image: &[f32], mut told: impl FnMut(&str, &[f32])) {
+        assert_eq!(self.precision, Precision::F32, "other precisions keep words, not values");
+        assert_eq!(image.len(), self.input.len(), "one image");
+        let mut out = vec![0.0; self.output.len()];
+        self.each_call(pool, image, &mut out, |i, _, values| told(&self.outputs[i], values));
     }
 
     /// Runs a group: the first calls image by image, the others over all of them. Tells each call's number, time, and

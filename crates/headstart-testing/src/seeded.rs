@@ -11,21 +11,18 @@ pub fn seeded(name: &str, shape: &[usize], seed: u64, gain: f64) -> Tensor {
     let mut rng = Rng::named(seed, name);
     let fan_in: usize = shape.iter().skip(1).product();
     let spread = (6.0 / fan_in.max(1) as f64).sqrt();
-    Tensor::from_fn(shape, |_| {
-        let u = rng.uniform();
-        let value = if name.ends_with("num_batches_tracked") {
-            0.0
-        } else if shape.len() >= 2 {
-            (2.0 * u - 1.0) * spread
-        } else if name.ends_with("running_var") {
-            0.5 + u
-        } else if name.ends_with(".weight") {
-            gain * (0.5 + u)
-        } else {
-            0.2 * (2.0 * u - 1.0)
-        };
-        value as f32
-    })
+    let value: &dyn Fn(f64) -> f64 = if name.ends_with("num_batches_tracked") {
+        &|_| 0.0
+    } else if shape.len() >= 2 {
+        &|u| (2.0 * u - 1.0) * spread
+    } else if name.ends_with("running_var") {
+        &|u| 0.5 + u
+    } else if name.ends_with(".weight") {
+        &|u| gain * (0.5 + u)
+    } else {
+        &|u| 0.2 * (2.0 * u - 1.0)
+    };
+    Tensor::from_fn(shape, |_| value(rng.uniform()) as f32)
 }
 
 /// A network input in `[-2, 2)`, drawn in NCHW order (the order of PyTorch's side) and returned as NHWC.

@@ -165,9 +165,9 @@ pub(crate) fn warn(
     train: (&Features, &[usize]),
     val: (&Features, &[usize]),
 ) {
-    let images = |(count, what): (usize, &str)| match count {
-        1 => format!("1 image {what}"),
-        n => format!("{n} images {what}"),
+    let images = |count: usize, what: &str, verb: &str| match count {
+        1 => format!("1 image for {what} {verb}s"),
+        n => format!("{n} images for {what} {verb}"),
     };
     let mut known: BTreeMap<&[u8; 32], usize> = BTreeMap::new();
     let mut two_labels = 0;
@@ -176,13 +176,13 @@ pub(crate) fn warn(
     }
     let leaks = val.0.hashes.iter().filter(|hash| known.contains_key(hash)).count();
     if leaks > 0 {
-        let text = images((leaks, "for validation stand among those for training, byte for byte"));
+        let text = images(leaks, "validation", "stand");
+        let text = format!("{text} among those for training, byte for byte");
         session.progress.note(&format!("{text}: the accuracy looks better than it is"));
     }
     if two_labels > 0 {
-        session
-            .progress
-            .note(&images((two_labels, "for training repeat another one under a different label")));
+        let text = images(two_labels, "training", "repeat");
+        session.progress.note(&format!("{text} another one under a different label"));
     }
     let absent: Vec<&str> = classes
         .iter()
