@@ -28,7 +28,7 @@ pub(crate) struct Fit<'a> {
     /// The whole network.
     pub(crate) graph: &'a Graph,
     pub(crate) unfrozen: &'a Unfrozen,
-    pub(crate) preprocess: &'a Preprocess,
+    pub(crate) input: &'a Input,
     pub(crate) train: &'a Photos,
     pub(crate) val: &'a Photos,
     pub(crate) class_weights: Option<&'a [f32]>,
@@ -98,7 +98,7 @@ impl Fit<'_> {
         });
         let views = Views { each, seed: self.options.seed, strength: recipe.augment.strength() };
         let setting = Setting {
-            preprocess: self.preprocess,
+            input: self.input,
             train: self.train,
             val: self.val,
             views,
