@@ -165,7 +165,11 @@ impl<I: Element, O: Element> PackedConv<I, O> {
             "as many whole rows on the left as in the output"
         );
         assert!(residual.is_none_or(|r| r.len() == out.len()), "and in the residual");
-        let rows = Rows { data: rows, stride: rows.len() };
+        // The last word of a row that does not fill it reaches over its end.
+        let beyond = vec![I::default(); inner.next_multiple_of(I::IN_WORD) - inner];
+        let copy = if beyond.is_empty() { Vec::new() } else { [rows, &beyond].concat() };
+        let data = if beyond.is_empty() { rows } else { &copy };
+        let rows = Rows { data, stride: data.len() };
         let pass = Pass { packed: self, rows, height: 1, width, residual, activation, out };
         simd::run(self.isa, pass);
     }
