@@ -132,12 +132,6 @@ pub(crate) struct Columns {
     label_column: Option<Column>,
 }
 
-impl From<Columns> for TextColumns {
-    fn from(columns: Columns) -> Self {
-        TextColumns { text: columns.text_column, label: columns.label_column }
-    }
-}
-
 impl Columns {
     pub(crate) fn to_columns(&self) -> TextColumns {
         TextColumns { text: self.text_column.clone(), label: self.label_column.clone() }

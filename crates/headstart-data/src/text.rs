@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::columns::Places;
-use self::rows::{Format, Kept};
+use self::rows::Format;
 use crate::listing::{Kind, Listing, Split};
 use crate::listing::{Row, left_out};
 use crate::walk::Folder;
@@ -47,21 +47,22 @@ pub(crate) fn list(path: &Path, columns: &TextColumns) -> Result<Listing, DataEr
     Ok(listing)
 }
 
-/// Lists the texts of a folder whose files are its splits (`train.tsv`, `dev.tsv`, `test.tsv`); none where `folder` is
-/// something else.
-pub(crate) fn list_folder(path: &Path, columns: &TextColumns) -> Result<Option<Listing>, DataError> {
+/// The files of a folder's splits by their names, and what else is there.
+type SplitFiles = (BTreeMap<Split, String>, Vec<Skipped>);
+
+/// The files that are the splits of the folder `path`; none where it is something else.
+fn split_files(path: &Path) -> Result<Option<SplitFiles>, DataError> {
     let folder = Folder::read(path)?;
     if !folder.folders.is_empty() || !folder.images.is_empty() {
         return Ok(None);
     }
-    let mut listing = Listing { kind: Kind::Texts, ..Listing::default() };
-    let mut found: BTreeMap<Split, String> = BTreeMap::new();
+    let (mut found, mut others): SplitFiles = Default::default();
     for skipped in folder.skipped {
         let file = path.join(&skipped.path);
         let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let split = split(&stem).filter(|_| Format::of(&file).is_some());
         match split.filter(|_| skipped.reason == SkipReason::OtherFile) {
-            None => listing.skipped.push(skipped),
+            None => others.push(skipped),
             Some(split) => {
                 if let Some(first) = found.insert(split, skipped.path.clone()) {
                     let second = skipped.path;
@@ -70,13 +71,29 @@ pub(crate) fn list_folder(path: &Path, columns: &TextColumns) -> Result<Option<L
             }
         }
     }
-    if found.is_empty() {
-        return Ok(None);
-    }
-    for (split, name) in found {
+    Ok((!found.is_empty()).then_some((found, others)))
+}
+
+/// Lists the texts of a folder whose files are its splits (`train.tsv`, `dev.tsv`, `test.tsv`); none where it is something
+/// else.
+pub(crate) fn list_folder(path: &Path, columns: &TextColumns) -> Result<Option<Listing>, DataError> {
+    let Some((files, skipped)) = split_files(path)? else { return Ok(None) };
+    let mut listing = Listing { kind: Kind::Texts, skipped, ..Listing::default() };
+    for (split, name) in files {
         list_into(&path.join(&name), &name, columns, Some(split), &mut listing)?;
     }
     Ok(Some(listing))
+}
+
+impl Kind {
+    /// What the data at `path` is, told without reading it all; none where nothing can be told.
+    pub fn of(path: &Path, columns: &TextColumns) -> Option<Kind> {
+        let texts = match fs::metadata(path).ok()?.is_dir() {
+            true => split_files(path).ok()?.is_some(),
+            false => is_text(path, columns),
+        };
+        Some(if texts { Kind::Texts } else { Kind::Images })
+    }
 }
 
 /// The split that a file or a cell calls `name`.
@@ -98,11 +115,11 @@ fn list_into(
     rows::each(&bytes, format, &places, &mut |line, row| {
         let shown = format!("{name}:{line}");
         let labelled = row.and_then(|kept| {
-            let Kept { text, label, split: cell } = kept;
-            let label = label.filter(|l| !l.is_empty()).ok_or(SkipReason::EmptyLabel)?;
-            let own = cell.filter(|c| !c.is_empty());
+            let text = text_bytes(kept.text)?;
+            let label = kept.label.filter(|l| !l.is_empty()).ok_or(SkipReason::EmptyLabel)?;
+            let own = kept.split.filter(|c| !c.is_empty());
             let own = own.map(|c| split(&c).ok_or(SkipReason::UnknownSplit { split: c })).transpose()?;
-            Ok((text_bytes(text)?, label, of.or(own).unwrap_or(Split::Train)))
+            Ok((text, label, of.or(own).unwrap_or(Split::Train)))
         });
         match labelled {
             Err(reason) => listing.skip(shown, reason),

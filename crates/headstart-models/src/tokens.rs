@@ -35,14 +35,21 @@ impl Tokens {
             return Err(format!("it has {} bytes; up to {MAX_TOKENIZER} are read", file.len()));
         }
         let mut tokenizer = Tokenizer::from_bytes(&file).map_err(|e| e.to_string())?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
+        let special = tokenizer.encode_fast("", true).map_err(|e| e.to_string())?.len();
+        if most <= special {
+            return Err(format!(
+                "texts of {most} tokens have no room for words beside {special} special tokens"
+            ));
+        }
         let truncation = TruncationParams {
             direction: TruncationDirection::Right,
             max_length: most,
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
         };
-        tokenizer.with_truncation(Some(truncation)).map_err(|e| format!("texts of {most} tokens: {e}"))?;
-        tokenizer.with_padding(None);
+        tokenizer.with_truncation(Some(truncation)).map_err(|e| e.to_string())?;
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if largest as usize >= words {
             return Err(format!("it has the id {largest}, and the network knows those below {words}"));

@@ -1,7 +1,7 @@
 //! Features as a NumPy array, for whatever else somebody wants to do with them.
 
 use crate::{Backbone, Error, Session, SkippedFile, extract};
-use headstart_data::{DataError, Dataset, Kind, OpenOptions, Picture, TextColumns, open_unlabelled};
+use headstart_data::{DataError, Dataset, OpenOptions, Picture, TextColumns, open_unlabelled};
 use headstart_graph::Precision;
 use headstart_weights::replace_file;
 use serde::Serialize;
@@ -103,10 +103,10 @@ fn check(data: &Path, output: &Path) -> Result<PathBuf, Error> {
 type Collected = (Vec<Picture>, Vec<(String, &'static str)>, Vec<SkippedFile>);
 
 fn collect(backbone: &Backbone, data: &Path, columns: &TextColumns) -> Result<Collected, Error> {
+    backbone.input.expect(&backbone.name, data, columns)?;
     let open = |classes| Dataset::open(data, &OpenOptions { classes, columns: columns.clone() });
     let set = match open(None) {
         Err(DataError::NoClasses { .. }) => {
-            backbone.input.expect(&backbone.name, Kind::Images, data)?;
             let (pictures, skipped) = open_unlabelled(&[data.to_owned()])?;
             let about = vec![(String::new(), ""); pictures.len()];
             return Ok((pictures, about, skipped.iter().map(SkippedFile::from).collect()));
@@ -115,7 +115,6 @@ fn collect(backbone: &Backbone, data: &Path, columns: &TextColumns) -> Result<Co
         Err(DataError::OneClass { class, .. }) => open(Some(vec![class]))?,
         set => set?,
     };
-    backbone.input.expect(&backbone.name, set.kind, data)?;
     let (mut pictures, mut about) = (Vec::new(), Vec::new());
     let splits = [("train", Some(set.train)), ("val", set.val), ("test", set.test)];
     for (split, items) in splits {

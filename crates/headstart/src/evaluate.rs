@@ -84,9 +84,9 @@ pub fn evaluate_columns(
     classifier: &Classifier,
     (path, columns): (&Path, &TextColumns),
 ) -> Result<EvalReport, Error> {
+    classifier.backbone.input.expect(&classifier.backbone.name, path, columns)?;
     let options = OpenOptions { classes: Some(classifier.labels().to_vec()), columns: columns.clone() };
     let data = Dataset::open(path, &options)?;
-    classifier.backbone.input.expect(&classifier.backbone.name, data.kind, path)?;
     let (split, items) = data.held_out();
     let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
     let features = classifier.features(session, &pictures, "features")?;

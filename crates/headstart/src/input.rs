@@ -1,7 +1,7 @@
 //! What turns an item's bytes into the input of a network: pixels for an image, word ids for a text.
 
 use crate::Error;
-use headstart_data::{Kind, Picture, Preprocess, SkipReason, View};
+use headstart_data::{Kind, Picture, Preprocess, SkipReason, TextColumns, View};
 use headstart_models::Tokens;
 use headstart_tensor::Shape;
 use std::path::Path;
@@ -55,15 +55,17 @@ impl Input {
         }
     }
 
-    /// Whether a network with this input can be asked about the data at `path`, which is of that kind.
+    /// Whether a network with this input can be asked about the data at `path`. What cannot be told is left to whoever opens
+    /// it.
     ///
     /// # Errors
     /// In words, where it cannot.
-    pub(crate) fn expect(&self, network: &str, kind: Kind, path: &Path) -> Result<(), Error> {
-        let (network, path) = (network.to_owned(), path.to_owned());
-        match (self, kind) {
-            (Input::Image(_), Kind::Texts) => Err(Error::NeedsEncoder { path, network }),
-            (Input::Text(_), Kind::Images) => Err(Error::ReadsTexts { path, network }),
+    pub(crate) fn expect(&self, network: &str, path: &Path, columns: &TextColumns) -> Result<(), Error> {
+        let (network, found) = (network.to_owned(), Kind::of(path, columns));
+        let path = path.to_owned();
+        match (self, found) {
+            (Input::Image(_), Some(Kind::Texts)) => Err(Error::NeedsEncoder { path, network }),
+            (Input::Text(_), Some(Kind::Images)) => Err(Error::ReadsTexts { path, network }),
             _ => Ok(()),
         }
     }

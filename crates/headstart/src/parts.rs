@@ -95,9 +95,9 @@ impl Parts {
         backbone: &Backbone,
         classes: Option<Vec<String>>,
     ) -> Result<Parts, Error> {
+        backbone.input.expect(&backbone.name, source.data, source.columns)?;
         let options = OpenOptions { classes, columns: source.columns.clone() };
         let mut data = Dataset::open(source.data, &options)?;
-        backbone.input.expect(&backbone.name, data.kind, source.data)?;
         let kind = data.kind;
         let note = |text: String| session.progress.note(&text);
         if let Some(list) = source.exclude {
@@ -128,10 +128,10 @@ impl Parts {
         let own = source.val.is_some() || data.val.is_some();
         let (train, val) = match (source.val, data.val) {
             (Some(path), _) => {
+                backbone.input.expect(&backbone.name, path, source.columns)?;
                 let known =
                     OpenOptions { classes: Some(data.classes.clone()), columns: source.columns.clone() };
                 let val = Dataset::open(path, &known)?;
-                backbone.input.expect(&backbone.name, val.kind, path)?;
                 skipped.extend(val.skipped.iter().map(SkippedFile::from));
                 let (split, items) = val.held_out();
                 if items.len()

@@ -23,7 +23,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         data: args.data,
         val: args.val,
         exclude: args.exclude,
-        columns: args.columns.into(),
+        columns: args.columns.to_columns(),
         val_fraction: args.val_fraction,
         group_by: args.group_by,
         folds: args.folds,

@@ -75,12 +75,18 @@ pub(super) fn each(
     if format == Format::Csv {
         let mut reader = reader(bytes);
         let mut record = ByteRecord::new();
-        let mut number = 0;
+        let (mut number, mut line, mut counted) = (0, 1, 0);
         // Reading from memory, with rows of any length, has no other errors.
         while reader.read_byte_record(&mut record).unwrap_or(false) {
             number += 1;
+            // Of a line break in two characters the reader leaves the second to the next row.
+            let mut start = record.position().map_or(0, |p| p.byte() as usize).min(bytes.len());
+            while matches!(bytes.get(start), Some(b'\r' | b'\n')) {
+                start += 1;
+            }
+            line += bytes[counted..start].iter().filter(|&&b| b == b'\n').count() as u64;
+            counted = start;
             if number > skip {
-                let line = record.position().map_or(0, csv::Position::line);
                 let fields: Vec<&[u8]> = record.iter().collect();
                 f(line, kept(&fields, places));
             }
