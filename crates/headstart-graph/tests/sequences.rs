@@ -67,7 +67,7 @@ fn a_sequence_gives_the_same_bytes_at_every_length_alone_and_in_company() {
                 assert_eq!(alone, expected, "{precision}, {tokens} tokens");
             }
             let exact = compile(&graph.with_input([tokens]).unwrap());
-            for threads in [1, 2, 100] {
+            for threads in [1, 3] {
                 let x = Tensor::new([n, tokens], ids.clone()).unwrap();
                 let found = exact.run(&Pool::new(threads), &x).unwrap();
                 assert_eq!(found.data(), together, "{precision}, {tokens} tokens, {threads} threads");
