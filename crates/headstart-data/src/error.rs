@@ -252,7 +252,16 @@ fn within(split: &str) -> String {
 fn list(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        names => names.join(", "),
+        names => names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A name that is too long for one, as a sentence where names were expected, cut.
+fn short(name: &str) -> String {
+    const MOST: usize = 40;
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}..", &name[..end]),
+        None => name.to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Text to word ids, as an encoder's `tokenizer.json` says: the input of its network, `[ids]`.
 
 use crate::sha256_hex;
+use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
@@ -34,6 +35,8 @@ impl Tokens {
         if file.len() as u64 > MAX_TOKENIZER {
             return Err(format!("it has {} bytes; up to {MAX_TOKENIZER} are read", file.len()));
         }
+        let read: Value = serde_json::from_slice(&file).map_err(|e| e.to_string())?;
+        templates(&read["post_processor"])?;
         let mut tokenizer = Tokenizer::from_bytes(&file).map_err(|e| e.to_string())?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
@@ -88,6 +91,20 @@ impl Tokens {
     pub fn lowercase(&self) -> bool {
         self.lowercase
     }
+}
+
+/// Whether the templates of a post-processor name tokens that it has: the library takes that for granted.
+fn templates(processor: &Value) -> Result<(), String> {
+    for inner in processor["processors"].as_array().into_iter().flatten() {
+        templates(inner)?;
+    }
+    let pieces = ["single", "pair"].into_iter().filter_map(|part| processor[part].as_array()).flatten();
+    for id in pieces.filter_map(|piece| piece["SpecialToken"]["id"].as_str()) {
+        if processor["special_tokens"].get(id).is_none() {
+            return Err(format!("its template names the token {id}, which it does not have"));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Tokens {

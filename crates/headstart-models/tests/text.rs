@@ -112,6 +112,12 @@ fn a_folder_that_cannot_be_used_is_refused_in_words() {
             "\"[PAD]\":900",
             "it has the id 900, and the network knows those below",
         ),
+        (
+            "tokenizer.json",
+            "\"SpecialToken\":{\"id\":\"[SEP]\"",
+            "\"SpecialToken\":{\"id\":\"[END]\"",
+            "the token [END]",
+        ),
         ("tokenizer.json", "{\"version\"", "{\"no\"", "tokenizer.json"),
         ("modules.json", "models.Normalize", "models.Dense", "it has a module Dense"),
         ("modules.json", "\"1_Pooling\"", "\"../1_Pooling\"", "leads out of the folder"),

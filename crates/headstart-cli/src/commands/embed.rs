@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
     if printer.is_json() {
         printer.json(&report)?;
     } else {
-        skipped::say(&report.skipped, printer);
+        skipped::say(&report.skipped, backbone.input.kind(), printer);
         printer.data(&format!(
             "features  {}, {} values each, {} computed, {} cached\narray     {}\nrows      {}",
             backbone.input.kind().count(report.n),

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     if printer.is_json() {
         printer.json(&Shown { result: &report, report: page })?;
     } else {
-        skipped::say(&report.skipped, printer);
+        skipped::say(&report.skipped, report.kind, printer);
         printer.data(&text(&report))?;
         page.into_iter().for_each(|page| printer.say(&format!("The report is in {page}.")));
     }

@@ -47,7 +47,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         printer.json(&Shown { result: &report, report: page })?;
         return Ok(outcome);
     }
-    skipped::say(&report.skipped, printer);
+    skipped::say(&report.skipped, report.kind, printer);
     printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     // The model is written: what cannot be advised on is no reason to fail.

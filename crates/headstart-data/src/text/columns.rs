@@ -138,15 +138,11 @@ impl Places {
 }
 
 fn refused(path: &Path, header: &[String], format: Format, wanted: &[&Column]) -> DataError {
-    let shown = |text: &String| match text.chars().count() {
-        0..=40 => text.clone(),
-        _ => text.chars().take(40).chain("..".chars()).collect(),
-    };
     DataError::TextColumns {
         path: path.to_owned(),
         wanted: wanted.iter().map(ToString::to_string).collect(),
         numbers: wanted.iter().filter(|c| matches!(c, Column::Number(_))).count(),
         json: format == Format::JsonLines,
-        found: header.iter().map(shown).collect(),
+        found: header.to_vec(),
     }
 }
