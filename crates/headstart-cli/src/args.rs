@@ -10,15 +10,16 @@ pub(crate) use train::Train;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use headstart::ClassWeighting;
+use headstart::data::{Column, TextColumns};
 use headstart::models::DEFAULT_BACKBONE;
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-/// Transfer learning in one binary: a folder of labelled images in, a classifier out.
+/// Transfer learning in one binary: labelled images or texts in, a classifier out.
 #[derive(Debug, Parser)]
 #[command(name = "headstart", version)]
 pub(crate) struct Args {
-    /// Print one JSON object on standard output (predict: a line an image).
+    /// Print one JSON object on standard output (predict: a line an item).
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -29,21 +30,21 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Look for what is wrong with a data set: damaged files, duplicates, leaks, wrong labels.
     Doctor(Doctor),
-    /// Train a classifier on labelled images and write it to one file.
+    /// Train a classifier on labelled images or texts and write it to one file.
     Train(Box<Train>),
     /// Train on more of the network than its classifier, from a model of `train` or a backbone.
     Finetune(Box<Finetune>),
     /// Say whether fine-tuning a model is likely to pay, and what it would cost on this machine.
     Advise(Advise),
-    /// Measure a classifier on labelled images.
+    /// Measure a classifier on labelled images or texts.
     Eval(Eval),
     /// Say whether classifiers that answered the same images really differ.
     Compare(Compare),
-    /// Say what is in images.
+    /// Say what is in images, or what texts are.
     Predict(Predict),
     /// Show where a network looked: heat over the picture, by Grad-CAM.
     Explain(Explain),
-    /// Write the features of images as a NumPy file.
+    /// Write the features of images or texts as a NumPy file.
     Embed(Embed),
     /// Print a network layer by layer, and what of it is frozen.
     Inspect(Inspect),
@@ -120,6 +121,30 @@ pub(crate) struct Threads {
     pub(crate) count: usize,
 }
 
+/// Where tables hold texts and their labels.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Columns {
+    /// The column of the texts: its name, or its number, from 1, where no line names columns; `text` where not given.
+    #[arg(long, value_name = "NAME|N", value_parser = column)]
+    text_column: Option<Column>,
+    /// The column of the labels, likewise; `label` where not given.
+    #[arg(long, value_name = "NAME|N", value_parser = column)]
+    label_column: Option<Column>,
+}
+
+impl Columns {
+    pub(crate) fn to_columns(&self) -> TextColumns {
+        TextColumns { text: self.text_column.clone(), label: self.label_column.clone() }
+    }
+}
+
+fn column(text: &str) -> Result<Column, String> {
+    match text.parse() {
+        Ok(Column::Number(0)) => Err("columns are counted from 1".to_owned()),
+        Ok(column) => Ok(column),
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Advise {
     /// A model file.
@@ -137,8 +162,10 @@ pub(crate) struct Advise {
 pub(crate) struct Eval {
     /// A model file.
     pub(crate) model: String,
-    /// Labelled images, as for train: test/ or val/ is measured where there is one.
+    /// Labelled images or texts, as for train: test or val is measured where there is one.
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) columns: Columns,
     /// Images of other classes, in folders of any name: measure how well they are told from the known ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) ood: Option<PathBuf>,
@@ -171,9 +198,17 @@ pub(crate) struct Compare {
 pub(crate) struct Predict {
     /// A model file, or the name of a pre-trained network (its own classes answer).
     pub(crate) model: String,
-    /// Images and folders of images; `-` is one image on standard input.
-    #[arg(required = true, value_name = "FILE|DIR|-")]
-    pub(crate) images: Vec<PathBuf>,
+    /// Images and folders of images; for a model of texts files of lines, CSV, TSV or JSON lines. `-` is one image, or
+    /// lines, on standard input.
+    #[arg(required_unless_present = "text", value_name = "FILE|DIR|-")]
+    pub(crate) items: Vec<PathBuf>,
+    /// A text; may be given again for others.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// The column of the texts in tables: its name, or its number, from 1, where no line names columns; `text` where not
+    /// given.
+    #[arg(long, value_name = "NAME|N", value_parser = column)]
+    pub(crate) text_column: Option<Column>,
     /// How many classes to name, most probable first.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
@@ -212,13 +247,15 @@ pub(crate) struct Explain {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Embed {
-    /// Labelled images, as for train.
+    /// Labelled images or texts, as for train.
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) columns: Columns,
     /// The NumPy file to write; labels and paths go beside it.
     #[arg(short, long, value_name = "FILE", default_value = "features.npy")]
     pub(crate) output: PathBuf,
-    /// The pre-trained network: `headstart models` lists them.
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
+    /// The pre-trained network (`headstart models` lists them), or the folder of a text encoder.
+    #[arg(long, value_name = "NAME|DIR", default_value = DEFAULT_BACKBONE)]
     pub(crate) backbone: String,
     /// What the frozen network multiplies.
     #[arg(long, value_name = "f32|bf16|int8", default_value = "f32", hide_possible_values = true)]

@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::listing::{Listing, Row, Split, left_out};
+use crate::listing::{Kind, Listing, Row, Split, left_out};
+use crate::text::TextColumns;
 use crate::walk::{self, Folder};
-use crate::{DataError, Item, Picture, Skipped, cifar, folder, image, nearest, table};
+use crate::{DataError, Item, Picture, Skipped, cifar, folder, image, nearest, table, text};
 
 /// How to open a data set.
 #[derive(Debug, Clone, Default)]
@@ -15,12 +16,16 @@ pub struct OpenOptions {
     /// The classes, in label order, where a model has decided them already. Then every label of the data must
     /// be one of them, no split need be a training split, and one class is enough: what evaluation wants.
     pub classes: Option<Vec<String>>,
+    /// Where a table holds texts and their labels.
+    pub columns: TextColumns,
 }
 
 /// The images of a data set with their labels. Opening reads names, not pixels.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Dataset {
+    /// What the items are.
+    pub kind: Kind,
     /// Class names in label order: sorted by code point, as torchvision's `ImageFolder` does.
     pub classes: Vec<String>,
     /// Training images; empty only where [`OpenOptions::classes`] is given and the data has no such split.
@@ -36,7 +41,8 @@ pub struct Dataset {
 impl Dataset {
     /// Opens the data at `path`: class folders, alone or below `train/`, `val/` (`valid/`, `validation/`) and
     /// `test/`; a CSV or TSV table with the columns `path`, `label` and, if wanted, `split`; CIFAR-10 in its binary
-    /// or Python version, as a folder or as the published `.tar.gz`.
+    /// or Python version, as a folder or as the published `.tar.gz`. Texts: a CSV, TSV or JSON lines file with the columns
+    /// `text`, `label` and, if wanted, `split`, or a folder of such files named `train`, `val` (`dev`) and `test`.
     ///
     /// A class folder without images is left out of `classes` and named in `skipped`.
     ///
@@ -45,7 +51,7 @@ impl Dataset {
     /// [`DataError`], with what was found and what to do.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, DataError> {
         let path = path.as_ref();
-        assemble(path, list(path)?, options)
+        assemble(path, list(path, &options.columns)?, options)
     }
 
     /// The split to measure on, with its name: `test`, else `val`, else `train`.
@@ -94,10 +100,13 @@ pub fn open_unlabelled(paths: &[PathBuf]) -> Result<(Vec<Picture>, Vec<Skipped>)
     Ok((pictures, skipped))
 }
 
-/// Lists the labelled images at `path`, whatever the layout.
-pub(crate) fn list(path: &Path) -> Result<Listing, DataError> {
+/// Lists the labelled images or texts at `path`, whatever the layout.
+pub(crate) fn list(path: &Path, columns: &TextColumns) -> Result<Listing, DataError> {
     if !metadata(path)?.is_dir() {
-        return list_file(path);
+        return if text::is_text(path, columns) { text::list(path, columns) } else { list_file(path) };
+    }
+    if let Some(listing) = text::list_folder(path, columns)? {
+        return Ok(listing);
     }
     match cifar::list_folder(path)? {
         Some(listing) => Ok(listing),
@@ -105,7 +114,7 @@ pub(crate) fn list(path: &Path) -> Result<Listing, DataError> {
     }
 }
 
-fn metadata(path: &Path) -> Result<fs::Metadata, DataError> {
+pub(crate) fn metadata(path: &Path) -> Result<fs::Metadata, DataError> {
     let cannot = |detail: String| DataError::Io { path: path.to_owned(), detail };
     let found = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
@@ -139,10 +148,14 @@ fn list_file(path: &Path) -> Result<Listing, DataError> {
 
 /// Turns class names into labels and checks that the whole makes sense.
 fn assemble(path: &Path, listing: Listing, options: &OpenOptions) -> Result<Dataset, DataError> {
-    let Listing { rows, skipped, empty_classes } = listing;
+    let Listing { kind, rows, skipped, empty_classes } = listing;
     let root = || path.to_owned();
     if rows.is_empty() {
-        return Err(DataError::NoImages { path: root(), hint: left_out(&skipped) });
+        let (path, hint) = (root(), left_out(&skipped));
+        return Err(match kind {
+            Kind::Images => DataError::NoImages { path, hint },
+            Kind::Texts => DataError::NoTexts { path, hint },
+        });
     }
     let classes = match &options.classes {
         Some(classes) => classes.clone(),
@@ -161,6 +174,7 @@ fn assemble(path: &Path, listing: Listing, options: &OpenOptions) -> Result<Data
     }
     drop(labels);
     Ok(Dataset {
+        kind,
         classes,
         train: splits.remove(&Split::Train).unwrap_or_default(),
         val: splits.remove(&Split::Val),

@@ -124,9 +124,56 @@ pub enum DataError {
         /// The other.
         second: String,
     },
+    /// Two files for the same split.
+    #[error("{} has both {first} and {second}, which mean the same split: keep one", path.display())]
+    DuplicateSplitFile {
+        /// The data root.
+        path: PathBuf,
+        /// One file.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A table of texts without the columns that were asked for.
+    #[error("{} {}; it has: {}{}", path.display(), text_columns(wanted, *numbers, *json), list(found), text_hint(wanted, *numbers, *json))]
+    TextColumns {
+        /// The file.
+        path: PathBuf,
+        /// The columns that were asked for, text first.
+        wanted: Vec<String>,
+        /// How many of them by their number.
+        numbers: usize,
+        /// Whether the file holds JSON objects.
+        json: bool,
+        /// The fields of its first line.
+        found: Vec<String>,
+    },
+    /// No text was found at all.
+    #[error("{} holds no texts that can be used{}", path.display(), in_brackets(hint))]
+    NoTexts {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was there instead, or empty.
+        hint: String,
+    },
+    /// Something else where texts are wanted.
+    #[error("{} is {found}: texts come in .csv, .tsv and .jsonl files, or as the lines of any other", path.display())]
+    NotTexts {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Texts where only images can be looked at.
+    #[error("{} holds texts, and this looks at images only", path.display())]
+    NotImages {
+        /// The data.
+        path: PathBuf,
+    },
     /// A table without the columns it needs.
     #[error(
-        "{} needs a first line with the columns path and label (and, if wanted, split); it has: {}",
+        "{} needs a first line with the columns path and label (and, if wanted, split); it has: {} (texts have the columns \
+         text and label; --text-column and --label-column name others, or number them where no line names them)",
         path.display(), list(found)
     )]
     TableColumns {
@@ -205,7 +252,16 @@ fn within(split: &str) -> String {
 fn list(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        names => names.join(", "),
+        names => names.iter().map(|name| short(name)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A name that is too long for one, as a sentence where names were expected, cut.
+fn short(name: &str) -> String {
+    const MOST: usize = 40;
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}..", &name[..end]),
+        None => name.to_owned(),
     }
 }
 
@@ -225,4 +281,27 @@ fn did_you_mean_or_list(nearest: &[String], classes: &[String]) -> String {
 
 fn in_brackets(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!(" ({hint})") }
+}
+
+/// What a table of texts needs.
+fn text_columns(wanted: &[String], numbers: usize, json: bool) -> String {
+    let all = wanted.join(" and ");
+    match (json, numbers) {
+        (true, 0) => format!("needs objects with {all}, one a line"),
+        (true, _) => "holds JSON objects, whose fields have names, not numbers".to_owned(),
+        (false, 0) => format!("needs a first line with the columns {all}"),
+        (false, n) if n == wanted.len() => format!("has no columns {all}"),
+        _ => format!("needs both columns by name or both by number, not {all}"),
+    }
+}
+
+/// What to do about it.
+fn text_hint(wanted: &[String], numbers: usize, json: bool) -> &'static str {
+    match (json, numbers, wanted.len()) {
+        (false, 0, 1) => " (--text-column names another, or its number where no line names them)",
+        (_, 0, _) => {
+            " (--text-column and --label-column name others, or number them, from 1, where no line names them)"
+        }
+        _ => "",
+    }
 }

@@ -1,4 +1,4 @@
-//! Labelled images: folders, tables and archives to preprocessed pixels.
+//! Labelled images and texts: folders, tables and archives to preprocessed pixels, or to UTF-8.
 //!
 //! ```text
 //! path | Dataset::open            -> classes, train / val / test: Vec<Item>, skipped      names only
@@ -20,12 +20,15 @@ mod picture;
 mod skipped;
 pub mod split;
 mod table;
+mod text;
 mod transform;
 mod walk;
 
 pub use dataset::{Dataset, OpenOptions, open_unlabelled};
 pub use error::DataError;
 pub use image::{ImageError, RgbImage};
+pub use listing::Kind;
 pub use picture::{Item, Picture};
 pub use skipped::{SkipReason, Skipped};
+pub use text::{Column, TextColumns, open_unlabelled_texts, texts_of_lines};
 pub use transform::{Decode, Interpolation, Preprocess, Strength, View};

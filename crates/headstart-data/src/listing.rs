@@ -32,6 +32,42 @@ impl Split {
     }
 }
 
+/// What the items of a data set are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// Pictures.
+    #[default]
+    Images,
+    /// Texts.
+    Texts,
+}
+
+impl Kind {
+    /// One of them, in a word: `image`.
+    pub fn one(self) -> &'static str {
+        match self {
+            Kind::Images => "image",
+            Kind::Texts => "text",
+        }
+    }
+
+    /// Several of them: `images`.
+    pub fn many(self) -> &'static str {
+        match self {
+            Kind::Images => "images",
+            Kind::Texts => "texts",
+        }
+    }
+
+    /// `1 image`, `2 images`.
+    pub fn count(self, n: usize) -> String {
+        match n {
+            1 => format!("1 {}", self.one()),
+            n => format!("{n} {}", self.many()),
+        }
+    }
+}
+
 /// One labelled image.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -43,6 +79,7 @@ pub(crate) struct Row {
 /// All labelled images in the order of the layout.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
+    pub(crate) kind: Kind,
     pub(crate) rows: Vec<Row>,
     pub(crate) skipped: Vec<Skipped>,
     /// Training classes that are named but have no image.

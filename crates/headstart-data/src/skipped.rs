@@ -46,6 +46,39 @@ pub enum SkipReason {
         /// The system's words.
         detail: String,
     },
+    /// A text without a character.
+    EmptyText,
+    /// A text without a label.
+    EmptyLabel,
+    /// A text that says it is of a split that there is not.
+    UnknownSplit {
+        /// What it says.
+        split: String,
+    },
+    /// A row of a table of texts that ends before its columns.
+    FewColumns {
+        /// Its columns.
+        found: usize,
+        /// Columns that it takes.
+        needed: usize,
+    },
+    /// A row whose bytes are no UTF-8.
+    NotUtf8,
+    /// A line that is no JSON object with a text.
+    NotJson {
+        /// What is wrong.
+        detail: String,
+    },
+    /// A text that is longer than any that is read.
+    TextTooLong {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// A text of which the network's tokenizer makes nothing.
+    NoTokens {
+        /// What the tokenizer says.
+        detail: String,
+    },
     /// An image that a list of [`Exclusions`](crate::doctor::Exclusions) names.
     Excluded,
     /// An image that could not be decoded.
@@ -66,6 +99,14 @@ impl SkipReason {
             SkipReason::Missing => "missing",
             SkipReason::RepeatedRow { .. } => "repeated_row",
             SkipReason::Unreadable { .. } => "unreadable",
+            SkipReason::EmptyText => "empty_text",
+            SkipReason::EmptyLabel => "empty_label",
+            SkipReason::UnknownSplit { .. } => "unknown_split",
+            SkipReason::FewColumns { .. } => "few_columns",
+            SkipReason::NotUtf8 => "not_utf8",
+            SkipReason::NotJson { .. } => "not_json",
+            SkipReason::TextTooLong { .. } => "text_too_long",
+            SkipReason::NoTokens { .. } => "no_tokens",
             SkipReason::Excluded => "excluded",
             SkipReason::Image(error) => error.name(),
         }
@@ -100,6 +141,20 @@ impl fmt::Display for SkipReason {
             SkipReason::Missing => f.write_str("the file is not there"),
             SkipReason::RepeatedRow { line } => write!(f, "line {line} repeats a path of an earlier line"),
             SkipReason::Unreadable { detail } => write!(f, "cannot be read: {detail}"),
+            SkipReason::EmptyText => f.write_str("the text is empty"),
+            SkipReason::EmptyLabel => f.write_str("it has no label"),
+            SkipReason::UnknownSplit { split } => {
+                write!(f, "its split is \"{split}\"; it may be train, val, dev or test")
+            }
+            SkipReason::FewColumns { found, needed } => {
+                write!(f, "{found} columns; the text or the label is in column {needed}")
+            }
+            SkipReason::NotUtf8 => f.write_str("it is not UTF-8"),
+            SkipReason::NotJson { detail } => write!(f, "it is not usable JSON: {detail}"),
+            SkipReason::TextTooLong { bytes } => {
+                write!(f, "the text has {bytes} bytes; up to 1048576 are read")
+            }
+            SkipReason::NoTokens { detail } => write!(f, "the tokenizer makes nothing of it: {detail}"),
             SkipReason::Excluded => f.write_str("left out as the list of exclusions says"),
             SkipReason::Image(error) => error.fmt(f),
         }

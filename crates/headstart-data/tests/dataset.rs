@@ -264,7 +264,10 @@ fn classes_that_differ_in_case_only_are_pointed_out() {
 
 #[test]
 fn a_models_classes_decide_the_labels_of_data_to_evaluate() {
-    let options = OpenOptions { classes: Some(["zebra", "cat", "dog"].map(str::to_owned).to_vec()) };
+    let options = OpenOptions {
+        columns: Default::default(),
+        classes: Some(["zebra", "cat", "dog"].map(str::to_owned).to_vec()),
+    };
     let root = folder(&["dog/1.png"]);
     let data = Dataset::open(root.path(), &options).unwrap();
     assert_eq!(shown(data.held_out().1), [("dog/1.png", 2)]);
@@ -314,11 +317,14 @@ fn bad_tables_are_refused_with_their_line() {
         (
             "file,class\n1.png,a\n",
             "DATA/t.csv needs a first line with the columns path and label (and, if wanted, split); it has: file, \
-             class",
+             class (texts have the columns text and label; --text-column and --label-column name others, or number \
+             them where no line names them)",
         ),
         (
             "",
-            "DATA/t.csv needs a first line with the columns path and label (and, if wanted, split); it has: nothing",
+            "DATA/t.csv needs a first line with the columns path and label (and, if wanted, split); it has: nothing \
+             (texts have the columns text and label; --text-column and --label-column name others, or number them \
+             where no line names them)",
         ),
         ("path,label\n1.png,a\n2.png\n", "DATA/t.csv, line 3: 1 fields, but the first line has 2"),
         ("path,label\n1.png,\n", "DATA/t.csv, line 2: the label is empty"),

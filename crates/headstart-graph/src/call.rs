@@ -2,7 +2,7 @@
 
 use crate::compile::{Kernel, Source, Step};
 use crate::format::Format;
-use crate::kernels::{Average, Convert, CopyRows, Data, MaxPooling, Run, ScaleRows};
+use crate::kernels::{Average, Convert, CopyRows, Data, MaxPooling, Product, Run, ScaleRows};
 use headstart_kernels::{
     Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedPooled, Pool, Scales,
     Winograd2, Winograd4, bf16,
@@ -33,17 +33,26 @@ pub(crate) struct Call {
     activation: Option<Activation>,
     /// Words of the output for one image.
     pub(crate) words: usize,
+    writes: Format,
     layer: CompiledLayer,
 }
 
 impl Call {
     pub(crate) fn of(step: Step, isa: Isa) -> Call {
         let (words, shape) = (step.words(), step.shape.dims().to_vec());
-        let (input, residual, activation) = (step.input, step.residual, step.activation);
+        let (input, residual, activation, writes) = (step.input, step.residual, step.activation, step.writes);
         let nodes = step.nodes.join("+");
         let (kernel, name, macs) = packed(step, isa);
         let layer = CompiledLayer { nodes, kernel: name, output: shape, bytes: kernel.bytes(), macs };
-        Call { kernel, input, residual, activation, words, layer }
+        Call { kernel, input, residual, activation, words, writes, layer }
+    }
+
+    /// Words of the output for one image of `now` tokens, where the whole is for `then`.
+    pub(crate) fn words_of(&self, (now, then): (usize, usize)) -> usize {
+        if now == then {
+            return self.words;
+        }
+        self.writes.words(self.layer.output.iter().product::<usize>() / then * now)
     }
 
     pub(crate) fn layer(&self) -> CompiledLayer {
@@ -100,22 +109,19 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
                 return (Box::new(kernel), "winograd 2x2 bf16".to_owned(), macs);
             }
             let name = format!("direct {} {inputs}", size(&conv));
-            (dense(isa, conv, None, &weights, &bias, (reads, writes), &scales), name, macs)
+            (dense(isa, conv, Of::Convolution, &weights, &bias, (reads, writes), &scales), name, macs)
         }
         Kernel::Pooled { conv, weights, pool, .. } => {
             let name = format!("direct {} + max pool {} {inputs}", size(&conv), size(&pool));
             let macs = macs(&conv, conv.patch());
-            (dense(isa, conv, Some(pool), &weights, &bias, (reads, writes), &scales), name, macs)
+            (dense(isa, conv, Of::Pooled(pool), &weights, &bias, (reads, writes), &scales), name, macs)
         }
         Kernel::Linear { weights } => {
             let rows = (step.shape.len() / bias.len().max(1)).max(1);
             let conv = Conv::linear(rows, weights.len() / bias.len().max(1), bias.len());
             let macs = macs(&conv, conv.patch());
-            (
-                dense(isa, conv, None, &weights, &bias, (reads, writes), &scales),
-                format!("linear {inputs}"),
-                macs,
-            )
+            let kernel = dense(isa, conv, Of::Product, &weights, &bias, (reads, writes), &scales);
+            (kernel, format!("linear {inputs}"), macs)
         }
         Kernel::Depthwise { conv, weights } => {
             let kernel: Box<dyn Run> = match reads {
@@ -189,28 +195,37 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
     }
 }
 
-/// A convolution, or one and the max pooling behind it.
+/// What a dense kernel is.
+#[derive(Clone, Copy)]
+enum Of {
+    Convolution,
+    /// A convolution and the max pooling behind it.
+    Pooled(Conv),
+    Product,
+}
+
 fn dense(
     isa: Isa,
     conv: Conv,
-    pool: Option<Conv>,
+    of: Of,
     weights: &[f32],
     bias: &[f32],
     (reads, writes): (Format, Format),
     scales: &Scales,
 ) -> Box<dyn Run> {
-    struct Of<'a>(Isa, Conv, Option<Conv>, &'a [f32], &'a [f32], &'a Scales);
-    impl Of<'_> {
+    struct Dense<'a>(Isa, Conv, Of, &'a [f32], &'a [f32], &'a Scales);
+    impl Dense<'_> {
         fn elements<I: Element, O: Element>(self) -> Box<dyn Run> {
-            let Of(isa, conv, pool, weights, bias, scales) = self;
+            let Dense(isa, conv, of, weights, bias, scales) = self;
             let packed = PackedConv::<I, O>::stored(isa, conv, weights, bias, scales);
-            match pool {
-                None => Box::new(packed),
-                Some(pool) => Box::new(PackedPooled::new(packed, pool)),
+            match of {
+                Of::Convolution => Box::new(packed),
+                Of::Pooled(pool) => Box::new(PackedPooled::new(packed, pool)),
+                Of::Product => Box::new(Product(packed)),
             }
         }
     }
-    let of = Of(isa, conv, pool, weights, bias, scales);
+    let of = Dense(isa, conv, of, weights, bias, scales);
     match (reads, writes) {
         (Format::F32, _) => of.elements::<f32, f32>(),
         (Format::Bf16, Format::F32) => of.elements::<bf16, f32>(),

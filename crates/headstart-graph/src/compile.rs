@@ -212,6 +212,7 @@ impl Compiler {
                 let input = image(&node.name, shape_in)?;
                 self.push_rows(Rows::AdaptiveAvgPool { pool: op.clone(), input }, node);
             }
+            Op::Normalize => self.push_rows(Rows::Normalize { features: channels }, node),
             Op::Flatten => {
                 let [_, _, channels] = image(&node.name, shape_in)?;
                 self.push_rows(Rows::Flatten { channels }, node);

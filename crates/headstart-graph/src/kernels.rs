@@ -12,6 +12,8 @@ use std::marker::PhantomData;
 /// What a call reads and writes, images one after the other.
 pub(crate) struct Data<'a> {
     pub(crate) images: usize,
+    /// Tokens of a sequence, and of the one that the kernel was made for; the same number for all that is no sequence.
+    pub(crate) tokens: (usize, usize),
     pub(crate) x: &'a [f32],
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) scratch: &'a mut [f32],
@@ -19,6 +21,12 @@ pub(crate) struct Data<'a> {
 }
 
 impl Data<'_> {
+    /// What of `all`, as many as the kernel was made for, there is now.
+    fn now(&self, all: usize) -> usize {
+        let (now, then) = self.tokens;
+        if now == then { all } else { all / then * now }
+    }
+
     /// Calls `f` with the input, the residual and the output of each image, of so many elements, and the scratch.
     fn each<I: Element, O: Element>(
         self,
@@ -63,6 +71,35 @@ impl<I: Element, O: Element> Run for PackedConv<I, O> {
     fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
         data.each(sizes(self.conv()), |x, residual, scratch, out| {
             self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        });
+    }
+}
+
+/// A matrix product: the rows of all images at once, so that the weights pass once.
+#[derive(Debug)]
+pub(crate) struct Product<I, O>(pub(crate) PackedConv<I, O>);
+
+impl<I: Element, O: Element> Run for Product<I, O> {
+    fn bytes(&self) -> usize {
+        PackedConv::bytes(&self.0)
+    }
+    fn scratch(&self, _: usize) -> usize {
+        PackedConv::scratch(&self.0).div_ceil(I::IN_WORD)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        let (inputs, outputs) = sizes(self.0.conv());
+        let (inputs, outputs) = (data.now(inputs), data.now(outputs));
+        if pool.threads() > 1 && data.tokens.0 == data.tokens.1 {
+            return data.each((inputs, outputs), |x, residual, scratch, out| {
+                self.0.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+            });
+        }
+        // Between images that do not fill their last word there is a gap.
+        let gapless = inputs.is_multiple_of(I::IN_WORD) && outputs.is_multiple_of(O::IN_WORD);
+        let joint = if gapless { data.images } else { 1 };
+        let data = Data { images: data.images / joint.max(1), ..data };
+        data.each((inputs * joint, outputs * joint), |x, residual, _, out| {
+            self.0.multiply(x, residual, activation, out);
         });
     }
 }
@@ -166,7 +203,9 @@ impl Run for CopyRows {
         let len = data.x.len() / data.images.max(1);
         data.each((len, len), |x: &[f32], residual, _, out| {
             out.copy_from_slice(x);
-            epilogue(out, &self.bias, residual, activation);
+            // Rows for more tokens than there are now.
+            let bias = &self.bias[..self.bias.len().min(out.len())];
+            epilogue(out, bias, residual, activation);
         });
     }
 }
@@ -230,8 +269,7 @@ pub(crate) struct Convert<I, O> {
 
 impl<I: Element, O: Element> Run for Convert<I, O> {
     fn run(&self, _: &Pool, _: Option<Activation>, data: Data) {
-        data.each((self.len, self.len), |x: &[I], _, _, out: &mut [O]| {
-            convert(self.isa, x, out, &self.scales)
-        });
+        let len = data.now(self.len);
+        data.each((len, len), |x: &[I], _, _, out: &mut [O]| convert(self.isa, x, out, &self.scales));
     }
 }

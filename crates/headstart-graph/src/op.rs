@@ -1,6 +1,7 @@
 //! The closed set of operations: what every part of the engine must know about each.
 
 use crate::GraphError;
+use crate::ops::normalize;
 use crate::ops::{
     Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, Embedding, LayerNorm,
     Linear, Linears, MaxPool2d, Smooth, TokenPool,
@@ -59,6 +60,8 @@ pub enum Op {
     AdaptiveAvgPool(AdaptiveAvgPool),
     /// `[h, w, c]` to `[c * h * w]`, channel by channel.
     Flatten,
+    /// Rows divided by their length.
+    Normalize,
 }
 
 /// What a parameter is to its layer.
@@ -120,7 +123,8 @@ impl Op {
             | Op::ClassToken(_)
             | Op::AddRows(_)
             | Op::AdaptiveAvgPool(_)
-            | Op::Flatten => 1,
+            | Op::Flatten
+            | Op::Normalize => 1,
         }
     }
 
@@ -161,6 +165,7 @@ impl Op {
             (Op::AddRows(rows), [x]) => rows.output_shape(node, x),
             (Op::TokenPool(pool), _) => pool.output_shape(node, inputs),
             (Op::AdaptiveAvgPool(pool), [x]) => pool.output_shape(node, x),
+            (Op::Normalize, [x]) => normalize::output_shape(node, x),
             (Op::Flatten, [x]) => Ok(Shape::from([image(node, x)?.iter().product()])),
             _ => {
                 Err(GraphError::InputCount { node: node.into(), expected: self.arity(), found: inputs.len() })
@@ -189,7 +194,8 @@ impl Op {
             | Op::PadMask { .. }
             | Op::TokenPool(_)
             | Op::AdaptiveAvgPool(_)
-            | Op::Flatten => Vec::new(),
+            | Op::Flatten
+            | Op::Normalize => Vec::new(),
         }
     }
 
@@ -212,6 +218,7 @@ impl Op {
             | Op::TokenPool(_)
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
+            | Op::Normalize
             | Op::Input
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }
@@ -246,6 +253,7 @@ impl std::fmt::Display for Op {
             Op::TokenPool(pool) => pool.fmt(f),
             Op::AdaptiveAvgPool(pool) => pool.fmt(f),
             Op::Flatten => f.write_str("Flatten"),
+            Op::Normalize => f.write_str("Normalize"),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod linears;
 pub(crate) mod norm;
+pub(crate) mod normalize;
 pub(crate) mod pool;
 pub(crate) mod smooth;
 pub(crate) mod tokens;

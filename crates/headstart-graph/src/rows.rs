@@ -1,7 +1,7 @@
 //! Compiled steps that no epilogue follows: normalisation, attention and the like, over one image's rows.
 
 use crate::ops::embedding::pad_mask;
-use crate::ops::{AdaptiveAvgPool, ClassToken, Embedding, TokenPool, adaptive_pool};
+use crate::ops::{AdaptiveAvgPool, ClassToken, Embedding, TokenPool, adaptive_pool, normalize};
 use headstart_kernels::{self as kernels, Isa, Pool, layer_norm};
 
 /// What such a step computes.
@@ -16,6 +16,7 @@ pub(crate) enum Rows {
     TokenPool(TokenPool),
     AdaptiveAvgPool { pool: AdaptiveAvgPool, input: [usize; 3] },
     Flatten { channels: usize },
+    Normalize { features: usize },
 }
 
 impl Rows {
@@ -33,6 +34,7 @@ impl Rows {
             Rows::TokenPool(_) => "token pool",
             Rows::AdaptiveAvgPool { .. } => "adaptive average",
             Rows::Flatten { .. } => "flatten",
+            Rows::Normalize { .. } => "normalize",
         }
     }
 
@@ -47,7 +49,8 @@ impl Rows {
             | Rows::PadMask { .. }
             | Rows::TokenPool(_)
             | Rows::AdaptiveAvgPool { .. }
-            | Rows::Flatten { .. } => 0,
+            | Rows::Flatten { .. }
+            | Rows::Normalize { .. } => 0,
         }
     }
 
@@ -75,12 +78,16 @@ impl Rows {
                 layer_norm(Isa::current(), pool, x, (weight, bias, *eps), out);
             }
             Rows::Smooth(function) => function.run(Isa::current(), pool, x, out),
-            Rows::Attention(attention) => attention.run(pool, x, mask, scratch, out),
+            // The sequence may be shorter than the one that was compiled for.
+            Rows::Attention(attention) => {
+                attention.among(x.len() / attention.joint().max(1)).run(pool, x, mask, scratch, out);
+            }
             Rows::Embedding { table, features } => Embedding::run(table, *features, x, out),
             Rows::PadMask { pad } => pad_mask(*pad, x, out),
             Rows::ClassToken { token } => ClassToken::run(token, x, out),
             Rows::TokenPool(tokens) => tokens.run(x, mask, out),
             Rows::AdaptiveAvgPool { pool, input } => pool.run(*input, x, out),
+            Rows::Normalize { features } => normalize::run(*features, x, out),
             Rows::Flatten { channels } => adaptive_pool::flatten(*channels, x, out),
         }
     }

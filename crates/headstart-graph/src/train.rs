@@ -162,6 +162,7 @@ mod tests {
             (Op::TokenPool(TokenPool { pooled: Pooled::Mean, mask: false }), vec![3, 4]),
             (Op::AdaptiveAvgPool(AdaptiveAvgPool { output: [2, 3] }), vec![5, 2, 4]),
             (Op::Flatten, vec![3, 2, 4]),
+            (Op::Normalize, vec![3, 4]),
         ];
         let covered = |op: &Op| match op {
             Op::Input | Op::Embedding(_) | Op::PadMask { .. } => true,
@@ -174,6 +175,7 @@ mod tests {
             | Op::TokenPool(_)
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
+            | Op::Normalize
             | Op::Conv2d(_)
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }

@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// Images that are run at once where kernels gain from it: enough for Winograd's weights, read once a group.
 const GROUP: usize = 8;
 
+/// Tokens of several sequences that are run at once: enough that weights, read once for all of them, cost little, and few
+/// enough that their activations stay in the second-level cache.
+const TOKENS: usize = 256;
+
 /// The most words that a thread's buffers may take (2 GiB).
 const MAX_MEMORY: usize = 1 << 29;
 
@@ -38,6 +42,8 @@ pub struct Trunk {
     /// Images that [`Trunk::run_many`] takes at once.
     group: usize,
     scratch: usize,
+    /// Of a network of sequences: which calls have an output for every token.
+    by_token: Vec<bool>,
     /// Where the output is after the last step.
     result: Source,
     spare: Mutex<Vec<Workspace>>,
@@ -131,8 +137,13 @@ impl Trunk {
         precision: Precision,
     ) -> Result<Trunk, GraphError> {
         let isa = Isa::current();
-        let grouped_from =
-            steps.iter().position(|step| Call::wants_company(step, isa)).unwrap_or(steps.len());
+        let outputs: Vec<String> =
+            steps.iter().map(|s| s.nodes.last().cloned().unwrap_or_default()).collect();
+        let by_token = by_token(graph, &outputs);
+        let grouped_from = match by_token.is_empty() {
+            true => steps.iter().position(|step| Call::wants_company(step, isa)).unwrap_or(steps.len()),
+            false => 0,
+        };
         let plan = Plan::of(&steps, result, grouped_from);
         let multiplies = |step: &&Step| {
             matches!(
@@ -144,11 +155,14 @@ impl Trunk {
             steps.iter().filter(multiplies).map(|step| step.reads.precision()).collect();
         products.sort_unstable();
         products.dedup();
-        let outputs = steps.iter().map(|s| s.nodes.last().cloned().unwrap_or_default()).collect();
         let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, isa)).collect();
-        let group = if grouped_from < calls.len() { GROUP } else { 1 };
+        let group = match (by_token.is_empty(), grouped_from < calls.len()) {
+            (false, _) => (TOKENS / graph.input().len().max(1)).clamp(1, TOKENS),
+            (true, true) => GROUP,
+            (true, false) => 1,
+        };
         let scratch =
-            calls.iter().enumerate().map(|(i, c)| c.scratch(if i < grouped_from { 1 } else { GROUP }));
+            calls.iter().enumerate().map(|(i, c)| c.scratch(if i < grouped_from { 1 } else { group }));
         let scratch = scratch.max().unwrap_or(0);
         let buffers = plan.singles.iter().copied().chain(plan.groups.iter().map(|n| n.saturating_mul(group)));
         let memory = buffers.fold(scratch, usize::saturating_add);
@@ -165,6 +179,7 @@ impl Trunk {
             plan,
             group,
             scratch,
+            by_token,
             result,
             spare: Mutex::new(Vec::new()),
         })
@@ -184,6 +199,16 @@ impl Trunk {
     /// How many images a thread should run at once; more than one where kernels share weights between images.
     pub fn group(&self) -> usize {
         self.group
+    }
+
+    /// Whether the input is a sequence of tokens, so that [`Trunk::run_sequences`] takes shorter ones too.
+    pub fn takes_sequences(&self) -> bool {
+        !self.by_token.is_empty()
+    }
+
+    /// How many sequences of `tokens` a thread should run at once.
+    pub fn group_of(&self, tokens: usize) -> usize {
+        (TOKENS / tokens.max(1)).max(1)
     }
 
     /// The shape of one input image.
@@ -246,6 +271,25 @@ impl Trunk {
         }
     }
 
+    /// Runs sequences of `tokens` each, not more than the input has, `[n, tokens]` to `[n, ..output]`, on the calling thread,
+    /// [`Trunk::group_of`] at once. A sequence's output does not depend on the others, and there is no padding.
+    ///
+    /// # Panics
+    /// Where the network takes no sequences or none so long, or the slices do not hold the same number of whole sequences
+    /// and outputs.
+    pub fn run_sequences(&self, tokens: usize, sequences: &[f32], out: &mut [f32]) {
+        let size = self.output.len();
+        assert!(
+            self.takes_sequences() && (1..=self.input.len()).contains(&tokens),
+            "sequences of such a length"
+        );
+        assert_eq!(sequences.len() * size, out.len() * tokens, "an output for every sequence");
+        let group = self.group_of(tokens);
+        for (some, out) in sequences.chunks(group * tokens).zip(out.chunks_mut(group * size)) {
+            self.each_call_of(tokens, &Pool::single(), some, out, |_, _, _| {});
+        }
+    }
+
     /// As [`Trunk::run_many`], for one group; adds the time of each call of [`Trunk::layers`] to `times`.
     ///
     /// # Panics
@@ -273,30 +317,48 @@ impl Trunk {
         pool: &Pool,
         images: &[f32],
         out: &mut [f32],
-        mut told: impl FnMut(usize, Duration, &[f32]),
+        told: impl FnMut(usize, Duration, &[f32]),
     ) {
         let one = self.input.len();
         let n = images.len() / one;
         assert!(n <= self.group && images.len() == n * one, "whole images, at most a group");
-        let mut workspace = self.lend();
+        self.each_call_of(one, pool, images, out, told);
+    }
+
+    /// As [`Trunk::each_call`], of images with `one` value each: fewer than the input where they are sequences.
+    fn each_call_of(
+        &self,
+        one: usize,
+        pool: &Pool,
+        images: &[f32],
+        out: &mut [f32],
+        mut told: impl FnMut(usize, Duration, &[f32]),
+    ) {
+        let n = images.len() / one;
+        let mut workspace = self.lend(n, one);
         for image in 0..n {
             for i in 0..self.plan.grouped_from {
-                self.call(pool, &mut workspace, images, i, image..image + 1, &mut told);
+                self.call((pool, one), &mut workspace, images, i, image..image + 1, &mut told);
             }
         }
         for i in self.plan.grouped_from..self.calls.len() {
-            self.call(pool, &mut workspace, images, i, 0..n, &mut told);
+            self.call((pool, one), &mut workspace, images, i, 0..n, &mut told);
         }
         out.copy_from_slice(match self.result {
             Source::Input => images,
-            Source::Step(s) => self.value(&workspace, s, 0..n),
+            Source::Step(s) => self.value(&workspace, s, one, 0..n),
         });
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
     }
 
-    /// The output of step `s` for some images of the group.
-    fn value<'a>(&self, workspace: &'a Workspace, s: usize, images: Range<usize>) -> &'a [f32] {
-        let len = self.calls[s].words;
+    /// The tokens that call `s` has an output for, of images of `one` value each, and those it was made for.
+    fn tokens(&self, s: usize, one: usize) -> (usize, usize) {
+        if self.by_token.get(s) == Some(&true) { (one, self.input.len()) } else { (1, 1) }
+    }
+
+    /// The output of step `s` for some images of the group, of `one` value each.
+    fn value<'a>(&self, workspace: &'a Workspace, s: usize, one: usize, images: Range<usize>) -> &'a [f32] {
+        let len = self.calls[s].words_of(self.tokens(s, one));
         match self.plan.slots[s] {
             Slot::Single(slot) => &workspace.singles[slot][..len],
             Slot::Group(slot) => &workspace.groups[slot][images.start * len..images.end * len],
@@ -305,7 +367,7 @@ impl Trunk {
 
     fn call(
         &self,
-        pool: &Pool,
+        (pool, one): (&Pool, usize),
         workspace: &mut Workspace,
         inputs: &[f32],
         i: usize,
@@ -313,32 +375,59 @@ impl Trunk {
         told: &mut impl FnMut(usize, Duration, &[f32]),
     ) {
         let started = Instant::now();
-        let (call, slot, one) = (&self.calls[i], self.plan.slots[i], self.input.len());
+        let (call, slot, tokens) = (&self.calls[i], self.plan.slots[i], self.tokens(i, one));
+        let words = call.words_of(tokens);
         let mut buffer = std::mem::take(workspace.buffer(slot));
         let mut scratch = std::mem::take(&mut workspace.scratch);
         let at = |source: Source| match source {
             Source::Input => &inputs[images.start * one..images.end * one],
-            Source::Step(s) => self.value(workspace, s, images.clone()),
+            Source::Step(s) => self.value(workspace, s, one, images.clone()),
         };
         let out = match slot {
-            Slot::Single(_) => &mut buffer[..call.words],
-            Slot::Group(_) => &mut buffer[images.start * call.words..images.end * call.words],
+            Slot::Single(_) => &mut buffer[..words],
+            Slot::Group(_) => &mut buffer[images.start * words..images.end * words],
         };
         let (x, residual, scratch_of) = (at(call.input), call.residual.map(at), &mut scratch);
-        call.run(pool, Data { images: images.len(), x, residual, scratch: scratch_of, out: &mut *out });
+        call.run(
+            pool,
+            Data { images: images.len(), tokens, x, residual, scratch: scratch_of, out: &mut *out },
+        );
         told(i, started.elapsed(), out);
         *workspace.buffer(slot) = buffer;
         workspace.scratch = scratch;
     }
 
-    fn lend(&self) -> Workspace {
+    /// Buffers for `n` images of `one` value each.
+    fn lend(&self, n: usize, one: usize) -> Workspace {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_else(|| Workspace {
+        let mut workspace = spare.unwrap_or_else(|| Workspace {
             singles: self.plan.singles.iter().map(|&n| vec![0.0; n]).collect(),
-            groups: self.plan.groups.iter().map(|&n| vec![0.0; n * self.group]).collect(),
+            groups: vec![Vec::new(); self.plan.groups.len()],
             scratch: vec![0.0; self.scratch],
-        })
+        });
+        for (s, slot) in self.plan.slots.iter().enumerate() {
+            if let Slot::Group(slot) = *slot {
+                let len = n * self.calls[s].words_of(self.tokens(s, one));
+                let buffer = &mut workspace.groups[slot];
+                if buffer.len() < len {
+                    buffer.resize(len, 0.0);
+                }
+            }
+        }
+        workspace
     }
+}
+
+/// Which of a network's `outputs` are longer for a longer sequence; none where its input is none.
+fn by_token(graph: &Graph, outputs: &[String]) -> Vec<bool> {
+    let &[tokens] = graph.input().dims() else { return Vec::new() };
+    let other = if tokens > 1 { tokens - 1 } else { 2 };
+    let Ok(other) = graph.with_input([other]) else { return Vec::new() };
+    let shape = |graph: &Graph, name: &String| graph.node(name).map(|(_, node)| node.shape.clone());
+    let grows = |name: &String| shape(graph, name) != shape(&other, name);
+    // An output a token, and no other number of them: what else grows, as behind a class token, has no kernels for it.
+    let fits = |name: &String| !grows(name) || shape(graph, name).is_some_and(|s| s.dims()[0] == tokens);
+    if outputs.iter().all(fits) { outputs.iter().map(grows).collect() } else { Vec::new() }
 }
 
 impl Graph {

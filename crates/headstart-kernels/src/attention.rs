@@ -33,6 +33,16 @@ impl Attention {
         Attention { isa, tokens, heads, head, lanes: simd::lanes(isa) }
     }
 
+    /// The same among another number of tokens.
+    pub fn among(self, tokens: usize) -> Self {
+        Attention { tokens, ..self }
+    }
+
+    /// Values of a token's queries, keys and values together.
+    pub fn joint(&self) -> usize {
+        3 * self.heads * self.head
+    }
+
     /// Values of a row of scores.
     fn score_row(&self) -> usize {
         self.tokens.next_multiple_of(self.lanes)

@@ -144,6 +144,37 @@ impl<I: Element, O: Element> PackedConv<I, O> {
     }
 }
 
+impl<I: Element, O: Element> PackedConv<I, O> {
+    /// As [`PackedConv::run`], of a matrix product ([`Conv::linear`]) for any number of rows, on the calling thread. A row's
+    /// result does not depend on the others.
+    ///
+    /// # Panics
+    /// Where it is no matrix product, or the slices do not hold the same number of whole rows.
+    pub fn multiply(
+        &self,
+        rows: &[I],
+        residual: Option<&[O]>,
+        activation: Option<Activation>,
+        out: &mut [O],
+    ) {
+        let (inner, outer) = (self.conv.input[2], self.conv.output[2]);
+        assert_eq!(self.conv, Conv::linear(self.conv.pixels(), inner, outer), "a matrix product");
+        let width = out.len() / outer.max(1);
+        assert!(
+            rows.len() == width * inner && out.len() == width * outer,
+            "as many whole rows on the left as in the output"
+        );
+        assert!(residual.is_none_or(|r| r.len() == out.len()), "and in the residual");
+        // The last word of a row that does not fill it reaches over its end.
+        let beyond = vec![I::default(); inner.next_multiple_of(I::IN_WORD) - inner];
+        let copy = if beyond.is_empty() { Vec::new() } else { [rows, &beyond].concat() };
+        let data = if beyond.is_empty() { rows } else { &copy };
+        let rows = Rows { data, stride: data.len() };
+        let pass = Pass { packed: self, rows, height: 1, width, residual, activation, out };
+        simd::run(self.isa, pass);
+    }
+}
+
 /// A part of the output: `height` rows of `width` pixels whose patches begin with the first of `rows`.
 struct Pass<'a, I, O> {
     packed: &'a PackedConv<I, O>,

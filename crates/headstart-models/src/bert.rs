@@ -43,6 +43,9 @@ pub enum Sentence {
     Pooler,
 }
 
+/// The layer that classifies sentences.
+pub const CLASSIFIER: &str = "classifier";
+
 const fn uncased(width: usize, blocks: usize, heads: usize) -> Bert {
     Bert {
         words: 30_522,
@@ -74,6 +77,31 @@ impl Bert {
     /// # Errors
     /// Where the sizes do not fit each other, or `tokens` is 0 or more than the position embeddings have.
     pub fn build(&self, tokens: usize, sentence: Sentence) -> Result<Graph, GraphError> {
+        Ok(self.network(tokens, sentence)?.0.finish())
+    }
+
+    /// As [`Bert::build`], with a linear layer of `classes` outputs, [`CLASSIFIER`], behind the sentence, which is made of
+    /// length 1 before where `normalize` says so.
+    ///
+    /// # Errors
+    /// As [`Bert::build`].
+    pub fn classifier(
+        &self,
+        tokens: usize,
+        sentence: Sentence,
+        normalize: bool,
+        classes: usize,
+    ) -> Result<Graph, GraphError> {
+        let (mut b, mut x) = self.network(tokens, sentence)?;
+        if normalize {
+            x = b.add("normalize", Op::Normalize, &[x])?;
+        }
+        b.stage(CLASSIFIER);
+        b.linear(CLASSIFIER, x, classes)?;
+        Ok(b.finish())
+    }
+
+    fn network(&self, tokens: usize, sentence: Sentence) -> Result<(GraphBuilder, NodeId), GraphError> {
         let mut b = GraphBuilder::new([tokens]);
         let ids = b.input();
         b.stage("embeddings");
@@ -98,16 +126,16 @@ impl Bert {
             Pooled::Mean => (Op::TokenPool(TokenPool { pooled, mask: true }), vec![x, mask]),
         };
         let (op, inputs) = match sentence {
-            Sentence::Tokens => return Ok(b.finish()),
+            Sentence::Tokens => return Ok((b, x)),
             Sentence::First | Sentence::Pooler => pool(Pooled::First),
             Sentence::Mean => pool(Pooled::Mean),
         };
-        let x = b.add("pool", op, &inputs)?;
+        let mut x = b.add("pool", op, &inputs)?;
         if sentence == Sentence::Pooler {
-            let x = b.linear("pooler.dense", x, self.width)?;
-            b.smooth("pooler.activation", x, Smooth::Tanh)?;
+            x = b.linear("pooler.dense", x, self.width)?;
+            x = b.smooth("pooler.activation", x, Smooth::Tanh)?;
         }
-        Ok(b.finish())
+        Ok((b, x))
     }
 
     fn block(&self, b: &mut GraphBuilder, name: &str, x: NodeId, mask: NodeId) -> Result<NodeId, GraphError> {

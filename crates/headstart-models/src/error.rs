@@ -40,6 +40,14 @@ pub enum ModelsError {
         /// What fits and what does not.
         report: Box<LoadReport>,
     },
+    /// A folder that is no text encoder, or not one that can be read.
+    #[error("{} is no text encoder that can be used: {detail}", path.display())]
+    Encoder {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        detail: String,
+    },
     /// The platform names no folder for data, and `HEADSTART_HOME` is not set.
     #[error(
         "this system names no data folder: set HEADSTART_HOME to the folder that shall hold weights and caches"

@@ -9,17 +9,21 @@ pub enum KeyMap {
     Native,
     /// Those of the `efficientnet_pytorch` family: `_blocks.7._bn1.weight`, numbered without stages.
     EfficientNetPyTorch,
+    /// Those of text encoders inside other networks (`bert.`, `0.auto_model.`), and TensorFlow's names of norms
+    /// (`LayerNorm.gamma`).
+    TextEncoder,
 }
 
 impl KeyMap {
     /// Every dialect.
-    pub const ALL: [KeyMap; 2] = [KeyMap::Native, KeyMap::EfficientNetPyTorch];
+    pub const ALL: [KeyMap; 3] = [KeyMap::Native, KeyMap::EfficientNetPyTorch, KeyMap::TextEncoder];
 
     /// The name in `graph` of the file's `key`; `None` where the dialect has no such key.
     pub fn name(self, graph: &Graph, key: &str) -> Option<String> {
         match self {
             KeyMap::Native => Some(key.to_owned()),
             KeyMap::EfficientNetPyTorch => efficientnet_pytorch(graph, key),
+            KeyMap::TextEncoder => Some(text_encoder(key)),
         }
     }
 
@@ -32,6 +36,16 @@ impl KeyMap {
         // The earlier dialect where two fit alike.
         KeyMap::ALL.into_iter().rev().max_by_key(|&map| hits(map)).unwrap_or(KeyMap::Native)
     }
+}
+
+fn text_encoder(key: &str) -> String {
+    let inner = ["bert.", "0.auto_model."].iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
+    for (theirs, ours) in [(".LayerNorm.gamma", "weight"), (".LayerNorm.beta", "bias")] {
+        if let Some(layer) = inner.strip_suffix(theirs) {
+            return format!("{layer}.LayerNorm.{ours}");
+        }
+    }
+    inner.to_owned()
 }
 
 fn efficientnet_pytorch(graph: &Graph, key: &str) -> Option<String> {
@@ -72,6 +86,7 @@ impl std::fmt::Display for KeyMap {
         f.write_str(match self {
             KeyMap::Native => "native",
             KeyMap::EfficientNetPyTorch => "efficientnet_pytorch",
+            KeyMap::TextEncoder => "a text encoder inside another network",
         })
     }
 }
@@ -94,5 +109,8 @@ mod tests {
         assert_eq!(name("_blocks.0._expand_conv.weight"), None);
         assert_eq!(KeyMap::detect(&graph, &["_bn0.weight", "_fc.bias"]), KeyMap::EfficientNetPyTorch);
         assert_eq!(KeyMap::detect(&graph, &["bn1.weight", "x"]), KeyMap::Native);
+        let name = |key| KeyMap::TextEncoder.name(&graph, key).unwrap();
+        assert_eq!(name("bert.embeddings.LayerNorm.gamma"), "embeddings.LayerNorm.weight");
+        assert_eq!(name("0.auto_model.pooler.dense.bias"), "pooler.dense.bias");
     }
 }

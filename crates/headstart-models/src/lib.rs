@@ -7,6 +7,7 @@
 mod bert;
 mod efficientnet;
 mod embedded;
+mod encoder;
 mod error;
 mod fingerprint;
 mod home;
@@ -18,10 +19,12 @@ mod mobilenet;
 mod pretrained;
 pub mod registry;
 mod resnet;
+mod tokens;
 mod vgg;
 mod vit;
 
-pub use bert::{Bert, ENCODERS, Sentence};
+pub use bert::{Bert, CLASSIFIER, ENCODERS, Sentence};
+pub use encoder::TextEncoder;
 pub use error::ModelsError;
 pub use fingerprint::{fingerprint, sha256_hex};
 pub use home::Home;
@@ -31,3 +34,4 @@ pub use key_map::KeyMap;
 pub use load::{LoadReport, Mismatch, load};
 pub use pretrained::{Pretrained, Whereabouts};
 pub use registry::{Architecture, DEFAULT_BACKBONE, PretrainedCfg};
+pub use tokens::Tokens;

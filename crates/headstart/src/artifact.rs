@@ -3,18 +3,24 @@
 //! The manifest is JSON in the file's metadata under `headstart`; it holds the hash of the weights. The SHA-256 of
 //! manifest and golden tensors is under `headstart.sha256`, so that no tensor and no word of the manifest changes unseen.
 //! Reading executes nothing. Golden inputs (`golden.images`, u8 `[n, h, w, 3]`) and their logits
-//! (`golden.logits`) are run at load: a model that answers differently here is refused.
+//! (`golden.logits`) are run at load: a model that answers differently here is refused. A model of texts has word ids
+//! (`golden.ids`, i32 `[n, tokens]`) instead, and its tokenizer (`tokenizer.json`, u8).
 
+mod golden;
 mod manifest;
 
-pub use manifest::{FIRST_VERSION, Manifest, Recipe, SECOND_VERSION, VERSION, Validation};
+pub use manifest::{
+    FIRST_VERSION, Manifest, Recipe, SECOND_VERSION, SENTENCE, THIRD_VERSION, TextPart, VERSION, Validation,
+};
 
 use crate::head::LinearHead;
+use crate::input::Input;
 use crate::unknown::Unknown;
 use crate::{Backbone, Error};
-use headstart_graph::{Freeze, Graph, Params, Precision, Trunk};
-use headstart_models::{Home, KeyMap, Pretrained, fingerprint, load, sha256_hex};
-use headstart_tensor::{Rng, Tensor};
+use headstart_data::DataError;
+use headstart_graph::{Graph, Op, Params, Precision};
+use headstart_models::{Home, KeyMap, Tokens, fingerprint, load, sha256_hex};
+use headstart_tensor::Tensor;
 use headstart_weights::{DType, StateDict, StoredTensor, write_safetensors};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -22,13 +28,11 @@ use std::path::Path;
 
 const MANIFEST: &str = "headstart";
 const MANIFEST_SUM: &str = "headstart.sha256";
-const GOLDEN: usize = 4;
 const GOLDEN_IMAGES: &str = "golden.images";
+const GOLDEN_IDS: &str = "golden.ids";
+const TOKENIZER: &str = "tokenizer.json";
 const GOLDEN_LOGITS: &str = "golden.logits";
 const DIRECTIONS: &str = "unknown.directions";
-/// Golden inputs are small where the network takes any size: a load should not cost more than a prediction. Those that
-/// take one size only, as with position embeddings, get that.
-const GOLDEN_SIDE: usize = 64;
 /// Relative distance of golden logits: instruction sets sum in other orders.
 const GOLDEN_TOLERANCE: f64 = 1e-3;
 
@@ -65,12 +69,14 @@ impl Artifact {
         if let Some(directions) = &self.directions {
             tensors.push((DIRECTIONS.into(), StoredTensor::from_tensor_half(directions)?));
         }
-        let (pixels, side) = golden_images(&self.backbone);
-        let logits = golden_logits(&self.backbone, &self.head, &pixels, side)?;
+        let (name, inputs) = golden::inputs(&self.backbone);
+        let logits = golden::logits(&self.backbone, &self.head, &inputs)?;
         let logits = StoredTensor::from_tensor(&logits);
-        let bytes = [&pixels[..], logits.bytes()].concat();
-        if let Some(images) = StoredTensor::new(DType::U8, [GOLDEN, side, side, 3], pixels) {
-            tensors.push((GOLDEN_IMAGES.into(), images));
+        let bytes = [inputs.bytes(), logits.bytes()].concat();
+        tensors.push((name.into(), inputs));
+        if let Input::Text(tokens) = &self.backbone.input {
+            let file = tokens.file().to_vec();
+            tensors.extend(StoredTensor::new(DType::U8, [file.len()], file).map(|t| (TOKENIZER.into(), t)));
         }
         tensors.push((GOLDEN_LOGITS.into(), logits));
         let damaged = |e: serde_json::Error| Error::Model { path: path.to_owned(), detail: e.to_string() };
@@ -114,7 +120,10 @@ impl Artifact {
     fn from_dict(dict: &StateDict, path: &Path, home: &Home) -> Result<Artifact, Error> {
         let bad = |detail: String| Error::Model { path: path.to_owned(), detail };
         let m = manifest(dict, path)?;
-        m.preprocess.check()?;
+        let input = input(dict, &m).map_err(|e| match e {
+            Unusable::Data(error) => error.into(),
+            Unusable::Words(detail) => bad(detail),
+        })?;
         if m.labels.len() < 2 || m.graph.output().dims() != [m.labels.len()] {
             return Err(bad(format!(
                 "{} labels for an output of shape {}",
@@ -122,12 +131,12 @@ impl Artifact {
                 m.graph.output()
             )));
         }
-        if m.graph.input().dims() != [m.preprocess.crop, m.preprocess.crop, 3] {
-            return Err(bad(format!(
-                "images of {0}x{0} pixels for an input of {1}",
-                m.preprocess.crop,
-                m.graph.input()
-            )));
+        if *m.graph.input() != input.shape() {
+            let what = match &input {
+                Input::Image(p) => format!("images of {0}x{0} pixels", p.crop),
+                Input::Text(tokens) => format!("texts of {} tokens", tokens.most()),
+            };
+            return Err(bad(format!("{what} for an input of {}", m.graph.input())));
         }
         if m.graph.nodes().last().map(|n| n.name.as_str()) != Some(&m.classifier) {
             return Err(bad(format!("`{}` is not its last layer", m.classifier)));
@@ -138,12 +147,13 @@ impl Artifact {
         let (mut params, report) = load(&m.graph, dict, KeyMap::Native)?;
         let head = |name: &String| name.starts_with(&format!("{}.", m.classifier));
         let absent = report.missing.iter().filter(|name| head(name) || !m.slim).count();
-        let golden = |name: &String| [GOLDEN_IMAGES, GOLDEN_LOGITS, DIRECTIONS].contains(&name.as_str());
+        let ours = [GOLDEN_IMAGES, GOLDEN_IDS, GOLDEN_LOGITS, DIRECTIONS, TOKENIZER];
+        let golden = |name: &String| ours.contains(&name.as_str());
         if absent > 0 || !report.mismatched.is_empty() || !report.unexpected.iter().all(golden) {
             return Err(bad(report.to_string()));
         }
         if m.slim {
-            let (backbone, _, _) = Backbone::of(Pretrained::open(&m.backbone, home)?)?;
+            let backbone = Backbone::open(&m.backbone, None, home)?;
             for (name, value) in backbone.params.iter() {
                 params.insert(name, value.clone());
             }
@@ -158,13 +168,8 @@ impl Artifact {
         }
         let mut take = |part: &str| params.remove(&format!("{}.{part}", m.classifier)).unwrap_or_default();
         let head = LinearHead::new(take("weight"), take("bias"))?;
-        let mut backbone = Backbone::new(
-            m.graph.clone(),
-            m.classifier.clone(),
-            params,
-            m.preprocess.clone(),
-            m.backbone.clone(),
-        )?;
+        let mut backbone =
+            Backbone::new(m.graph.clone(), m.classifier.clone(), params, input, m.backbone.clone())?;
         if backbone.fingerprint != m.trunk_sha256 || backbone.dim() != head.weight.row_len() {
             return Err(bad("its trunk is not the one its manifest names: copy the file again".to_owned()));
         }
@@ -180,18 +185,13 @@ impl Artifact {
 
     fn check_golden(&self, dict: &StateDict, path: &Path) -> Result<(), Error> {
         let bad = |detail: &str| Error::Model { path: path.to_owned(), detail: detail.to_owned() };
-        let (images, expected) = match (dict.get(GOLDEN_IMAGES), dict.get(GOLDEN_LOGITS)) {
-            (Some(images), Some(logits)) => (images, logits.to_tensor()?),
+        let name = golden::name(&self.backbone);
+        let (inputs, expected) = match (dict.get(name), dict.get(GOLDEN_LOGITS)) {
+            (Some(inputs), Some(logits)) => (inputs, logits.to_tensor()?),
             _ => return Err(bad("it has no golden inputs to check its answers with")),
         };
-        let side = match images.shape().dims() {
-            [n, h, w, 3] if *n == GOLDEN && h == w && images.dtype() == DType::U8 => *h,
-            _ => return Err(bad("its golden inputs are not square u8 images")),
-        };
-        if side > GOLDEN_SIDE && side != self.manifest.preprocess.crop {
-            return Err(bad("its golden inputs are larger than they need to be"));
-        }
-        let found = golden_logits(&self.backbone, &self.head, images.bytes(), side)?;
+        golden::check(&self.backbone, inputs).map_err(bad)?;
+        let found = golden::logits(&self.backbone, &self.head, inputs)?;
         let square = |v: f64| v * v;
         let apart: f64 = found
             .data()
@@ -222,8 +222,10 @@ fn manifest(dict: &StateDict, path: &Path) -> Result<Manifest, Error> {
     })?;
     let damaged =
         |e: serde_json::Error| bad(format!("its manifest cannot be read ({e}): copy the file again"));
-    let golden = [GOLDEN_IMAGES, GOLDEN_LOGITS].map(|name| dict.get(name).map_or(&[][..], |t| t.bytes()));
-    let sum = sha256_hex(&[text.as_bytes(), golden[0], golden[1]].concat());
+    let golden = [GOLDEN_IMAGES, GOLDEN_IDS, GOLDEN_LOGITS]
+        .map(|name| dict.get(name).map_or(&[][..], |t| t.bytes()))
+        .concat();
+    let sum = sha256_hex(&[text.as_bytes(), &golden].concat());
     if dict.metadata().get(MANIFEST_SUM) != Some(&sum) {
         return Err(bad("its manifest is not what was saved: copy the file again".to_owned()));
     }
@@ -262,43 +264,39 @@ fn lossless(value: &Tensor) -> StoredTensor {
     exact.unwrap_or_else(|| StoredTensor::from_tensor(value))
 }
 
-/// Seeded pictures of soft waves and noise: no image of the user's goes into the file.
-fn golden_images(backbone: &Backbone) -> (Vec<u8>, usize) {
-    let crop = backbone.preprocess.crop;
-    let small = crop.min(GOLDEN_SIDE);
-    let side = if backbone.graph.with_input([small, small, 3]).is_ok() { small } else { crop };
-    let mut rng = Rng::named(0, "golden images");
-    let mut pixels = Vec::with_capacity(GOLDEN * side * side * 3);
-    for _ in 0..GOLDEN {
-        let waves: [[f64; 3]; 3] = std::array::from_fn(|_| std::array::from_fn(|_| rng.range(0.02, 0.4)));
-        for y in 0..side {
-            for x in 0..side {
-                for wave in waves {
-                    let value =
-                        (y as f64 * wave[0]).sin() + (x as f64 * wave[1]).cos() + rng.range(-0.5, 0.5);
-                    pixels.push((127.5 + 50.0 * value).clamp(0.0, 255.0) as u8);
-                }
-            }
-        }
-    }
-    (pixels, side)
+/// Why the input of a model cannot be made.
+enum Unusable {
+    Data(DataError),
+    Words(String),
 }
 
-fn golden_logits(
-    backbone: &Backbone,
-    head: &LinearHead,
-    pixels: &[u8],
-    side: usize,
-) -> Result<Tensor, Error> {
-    let graph = backbone.graph.with_input([side, side, 3])?;
-    let trunk = graph.split(&Freeze::everything().unfreeze(&graph, &backbone.classifier)?)?.trunk;
-    let (p, mut images) = (&backbone.preprocess, Tensor::zeros([GOLDEN, side, side, 3]));
-    for (i, (value, &pixel)) in images.data_mut().iter_mut().zip(pixels).enumerate() {
-        *value = (f32::from(pixel) / 255.0 - p.mean[i % 3]) / p.std[i % 3];
+/// What the manifest says that items go through.
+fn input(dict: &StateDict, m: &Manifest) -> Result<Input, Unusable> {
+    let bad = |detail: &str| Err(Unusable::Words(detail.to_owned()));
+    let part = match (&m.preprocess, &m.text) {
+        (Some(preprocess), None) => {
+            preprocess.check().map_err(Unusable::Data)?;
+            return Ok(Input::Image(preprocess.clone()));
+        }
+        (None, Some(part)) => part,
+        _ => return bad("it must say what either images or texts go through"),
+    };
+    let file = dict.get(TOKENIZER).filter(|t| t.dtype() == DType::U8).map(StoredTensor::bytes);
+    let Some(file) = file.filter(|file| sha256_hex(file) == part.tokenizer_sha256) else {
+        return bad("its tokenizer is not the one its manifest names: copy the file again");
+    };
+    let words = m.graph.nodes().iter().find_map(|node| match &node.op {
+        Op::Embedding(table) => Some(table.entries),
+        _ => None,
+    });
+    let tokens = Tokens::new(file.to_vec(), words.unwrap_or(0), part.max_tokens, part.lowercase);
+    let tokens = tokens.map_err(|e| Unusable::Words(format!("its tokenizer cannot be used: {e}")))?;
+    if tokens.ids(SENTENCE).unwrap_or_default() != part.sentence_ids {
+        return bad(
+            "its tokenizer parts a sentence otherwise here than where it was made: do not trust its answers",
+        );
     }
-    let pool = headstart_kernels::Pool::new(1);
-    let features = Trunk::compile(&trunk, &backbone.params)?.run(&pool, &images)?;
-    Ok(head.logits(&pool, &features)?)
+    Ok(Input::Text(tokens))
 }
 
 /// The fingerprint of a trunk and a head together.

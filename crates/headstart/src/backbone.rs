@@ -1,11 +1,13 @@
-//! A frozen network up to its classifier, compiled, with the preprocessing it was trained with.
+//! A frozen network up to its classifier, compiled, with the preprocessing or the tokenizer it was trained with.
 
+use crate::input::Input;
 use crate::{CachePrecision, Error};
-use headstart_data::Preprocess;
+use headstart_data::Decode;
 use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
-use headstart_models::{Pretrained, fingerprint, sha256_hex};
-use headstart_tensor::{Shape, Tensor};
+use headstart_models::{CLASSIFIER, Home, Pretrained, TextEncoder, fingerprint, sha256_hex};
+use headstart_tensor::Tensor;
+use std::path::Path;
 
 /// A frozen network up to its classifier.
 #[derive(Debug)]
@@ -16,8 +18,8 @@ pub struct Backbone {
     pub classifier: String,
     /// The trunk's parameters.
     pub params: Params,
-    /// What images go through.
-    pub preprocess: Preprocess,
+    /// What items go through before it.
+    pub input: Input,
     /// `arch.tag`.
     pub name: String,
     /// SHA-256 of the trunk's weights.
@@ -42,19 +44,61 @@ impl Backbone {
         Ok((Backbone::new(graph, classifier, params, input, name)?, weight, bias))
     }
 
+    /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, else `arch` or
+    /// `arch.tag`, with the weights of this machine or of the file `weights`.
+    ///
+    /// # Errors
+    /// Where it is not there or cannot be used.
+    pub fn open(name: &str, weights: Option<&Path>, home: &Home) -> Result<Backbone, Error> {
+        let folder = Path::new(name);
+        if folder.is_dir() {
+            return match weights {
+                None => Backbone::text(TextEncoder::open(folder)?),
+                Some(file) => Err(Error::Setting {
+                    name: "--weights",
+                    found: file.display().to_string(),
+                    expected: "nothing: the folder of a text encoder holds its weights",
+                }),
+            };
+        }
+        let pretrained = match weights {
+            None => Pretrained::open(name, home)?,
+            Some(file) => Pretrained::from_file(name, file)?,
+        };
+        Ok(Backbone::of(pretrained)?.0)
+    }
+
+    /// The backbone of a text encoder.
+    ///
+    /// # Errors
+    /// Never for an encoder that was opened.
+    pub fn text(encoder: TextEncoder) -> Result<Backbone, Error> {
+        // Of how many classes does not matter before a head is there.
+        let graph = encoder.graph(2)?;
+        Backbone::new(graph, CLASSIFIER.to_owned(), encoder.params, encoder.tokens, encoder.name)
+    }
+
+    /// Whether JPEG files become pixels exactly. Texts have none.
+    pub fn set_decode(&mut self, decode: Decode) {
+        if let Input::Image(preprocess) = &mut self.input {
+            preprocess.decode = decode;
+        }
+    }
+
     /// A backbone of parts. `params` need not hold the classifier's.
     ///
     /// # Errors
-    /// Where `classifier` is no layer of the graph, a parameter of the trunk is missing, or the preprocessing gives
-    /// other images than the graph takes.
+    /// Where `classifier` is no layer of the graph, a parameter of the trunk is missing, or `input` makes something else
+    /// than the graph takes.
     pub fn new(
         graph: Graph,
         classifier: String,
         params: Params,
-        preprocess: Preprocess,
+        input: impl Into<Input>,
         name: String,
     ) -> Result<Backbone, Error> {
-        let found = Shape::from([preprocess.crop, preprocess.crop, 3]);
+        let input = input.into();
+        let found = input.shape();
         if *graph.input() != found {
             return Err(GraphError::Input { expected: graph.input().clone(), found }.into());
         }
@@ -62,17 +106,7 @@ impl Backbone {
         let trunk = Trunk::compile(&trunk_graph, &params)?;
         let fingerprint = fingerprint(&trunk_graph, &params);
         let calibration = Calibration::default();
-        Ok(Backbone {
-            graph,
-            classifier,
-            params,
-            preprocess,
-            name,
-            fingerprint,
-            calibration,
-            trunk,
-            trunk_graph,
-        })
+        Ok(Backbone { graph, classifier, params, input, name, fingerprint, calibration, trunk, trunk_graph })
     }
 
     /// Compiles the trunk again, in another precision. Only int8 looks at the calibration, and keeps it.
@@ -103,7 +137,7 @@ impl Backbone {
     /// Everything features depend on besides the image, as text: the name of their space in the cache.
     pub(crate) fn space(&self) -> String {
         let precision = (self.trunk.precision(), &self.calibration);
-        space(&self.trunk_graph, &self.fingerprint, &self.preprocess, precision, CachePrecision::F32)
+        space(&self.trunk_graph, &self.fingerprint, &self.input, precision, CachePrecision::F32)
     }
 }
 
@@ -111,7 +145,7 @@ impl Backbone {
 pub(crate) fn space(
     trunk: &Graph,
     fingerprint: &str,
-    p: &Preprocess,
+    input: &Input,
     (precision, calibration): (Precision, &Calibration),
     kept: CachePrecision,
 ) -> String {
@@ -128,16 +162,19 @@ pub(crate) fn space(
         CachePrecision::F32 => "",
         CachePrecision::F16 => ", kept in f16",
     };
+    let made = match input {
+        Input::Image(p) => format!(
+            "decode {:?} resize {} {:?} crop {} mean {:?} std {:?}",
+            p.decode, p.resize, p.interpolation, p.crop, p.mean, p.std
+        ),
+        Input::Text(t) => {
+            format!("tokenizer {} at most {} lowercase {}", t.sha256(), t.most(), t.lowercase())
+        }
+    };
     format!(
-        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; decode {:?} resize {} {:?} crop {} mean {:?} std {:?}; precision {precision} by{products}{kept}, ranges {}; isa {isa}",
+        "features of headstart {}, kernels {REVISION}; graph {}; weights {fingerprint}; cut {cut}; {made}; precision {precision} by{products}{kept}, ranges {}; isa {isa}",
         env!("CARGO_PKG_VERSION"),
         sha256_hex(graph.as_bytes()),
-        p.decode,
-        p.resize,
-        p.interpolation,
-        p.crop,
-        p.mean,
-        p.std,
         sha256_hex(ranges.as_bytes())
     )
 }

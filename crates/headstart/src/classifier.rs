@@ -6,11 +6,14 @@ use crate::head::LinearHead;
 use crate::loss::log_sum_exp;
 use crate::unknown::{FEWEST, UNKNOWN, Unknown, energies, residuals};
 use crate::{Artifact, Backbone, Error, Features, Session, extract};
-use headstart_data::{Picture, Skipped};
+use headstart_data::{Kind, Picture, Skipped};
 use headstart_models::{Home, IMAGENET_1K, Pretrained};
 use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::path::Path;
+
+/// Texts that a thread is given at once.
+const TOGETHER: usize = 128;
 
 /// A backbone, a head, and the names of its classes.
 #[derive(Debug)]
@@ -70,6 +73,9 @@ impl Classifier {
             || path
                 .extension()
                 .is_some_and(|e| ["safetensors", "safetensor", "pt", "pth"].iter().any(|f| e == *f));
+        if path.is_dir() {
+            return Err(Error::Folder { path: path.to_owned() });
+        }
         if path.exists() || is_named_as_file {
             let artifact = Artifact::load(path, home)?;
             let (backbone, head) = (artifact.backbone, artifact.head);
@@ -107,6 +113,9 @@ impl Classifier {
     pub fn with_views(self, views: usize) -> Result<Classifier, Error> {
         if !(1..=64).contains(&views) {
             return Err(Error::Setting { name: "--tta", found: views.to_string(), expected: "1 to 64" });
+        }
+        if views > 1 {
+            self.backbone.input.preprocess("--tta")?;
         }
         Ok(Classifier { views, ..self })
     }
@@ -200,13 +209,18 @@ impl Classifier {
     ) -> Result<(), Error> {
         let trunk = self.backbone.trunk();
         let views = Views { each: self.views, ..CENTER };
-        for chunk in pictures.chunks(4 * session.pool.threads() * trunk.group()) {
+        let together = match self.backbone.input.kind() {
+            Kind::Images => trunk.group(),
+            // Enough to find others of the same length.
+            Kind::Texts => TOGETHER,
+        };
+        for chunk in pictures.chunks(4 * session.pool.threads() * together) {
             session.check()?;
             let some: Vec<&Picture> = chunk.iter().collect();
-            let features = through(trunk, &self.backbone.preprocess, &some, views, session.pool);
+            let features = through(trunk, &self.backbone.input, &some, views, session.pool);
             for (picture, features) in chunk.iter().zip(features) {
                 let answer = match features {
-                    Err(error) => Err(Skipped { path: picture.path().to_owned(), reason: error.into() }),
+                    Err(reason) => Err(Skipped { path: picture.path().to_owned(), reason }),
                     Ok(features) => {
                         let features = Tensor::new([self.views, trunk.output().len()], features)?;
                         let logits = self.logits(session, &features, self.temperature)?;

@@ -1,7 +1,7 @@
 //! Features as a NumPy array, for whatever else somebody wants to do with them.
 
 use crate::{Backbone, Error, Session, SkippedFile, extract};
-use headstart_data::{DataError, Dataset, OpenOptions, Picture, open_unlabelled};
+use headstart_data::{DataError, Dataset, OpenOptions, Picture, TextColumns, open_unlabelled};
 use headstart_graph::Precision;
 use headstart_weights::replace_file;
 use serde::Serialize;
@@ -42,11 +42,11 @@ pub fn embed(
     session: &Session,
     backbone: &mut Backbone,
     precision: Precision,
-    data: &Path,
+    (data, columns): (&Path, &TextColumns),
     output: &Path,
 ) -> Result<EmbedReport, Error> {
     let rows = check(data, output)?;
-    let (pictures, about, mut skipped) = collect(data)?;
+    let (pictures, about, mut skipped) = collect(backbone, data, columns)?;
     let pictures: Vec<&Picture> = pictures.iter().collect();
     backbone.lower(session, precision, &pictures)?;
     let features = extract(session, backbone, &pictures, 1, 0, "features")?;
@@ -102,17 +102,17 @@ fn check(data: &Path, output: &Path) -> Result<PathBuf, Error> {
 /// Pictures, and for each its label and split.
 type Collected = (Vec<Picture>, Vec<(String, &'static str)>, Vec<SkippedFile>);
 
-fn collect(data: &Path) -> Result<Collected, Error> {
-    let set = match Dataset::open(data, &OpenOptions::default()) {
+fn collect(backbone: &Backbone, data: &Path, columns: &TextColumns) -> Result<Collected, Error> {
+    backbone.input.expect(&backbone.name, data, columns)?;
+    let open = |classes| Dataset::open(data, &OpenOptions { classes, columns: columns.clone() });
+    let set = match open(None) {
         Err(DataError::NoClasses { .. }) => {
             let (pictures, skipped) = open_unlabelled(&[data.to_owned()])?;
             let about = vec![(String::new(), ""); pictures.len()];
             return Ok((pictures, about, skipped.iter().map(SkippedFile::from).collect()));
         }
         // One class is too few to train on, but features have no need of a second.
-        Err(DataError::OneClass { class, .. }) => {
-            Dataset::open(data, &OpenOptions { classes: Some(vec![class]) })?
-        }
+        Err(DataError::OneClass { class, .. }) => open(Some(vec![class]))?,
         set => set?,
     };
     let (mut pictures, mut about) = (Vec::new(), Vec::new());

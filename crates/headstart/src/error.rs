@@ -32,8 +32,8 @@ pub enum Error {
         /// The first, with its reason.
         first: String,
     },
-    /// No image of a class or split could be read.
-    #[error("no image of {what} could be read: see the skipped files and their reasons")]
+    /// Nothing of a class or split could be read.
+    #[error("nothing of {what} could be read: see what was skipped, and why")]
     NothingReadable {
         /// The class or split.
         what: String,
@@ -77,6 +77,43 @@ pub enum Error {
         path: String,
         /// Why.
         source: headstart_data::ImageError,
+    },
+    /// A folder where a model file is wanted.
+    #[error(
+        "{} is a folder, not a model file: a text encoder has no classes of its own until `headstart train DATA --backbone \
+         FOLDER` gave it some",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something that works on images only, asked of a text encoder.
+    #[error("{what} works on images, and this network reads texts")]
+    ImagesOnly {
+        /// A command or an option.
+        what: &'static str,
+    },
+    /// Texts, and no network that reads them.
+    #[error(
+        "{} holds texts, and {network} reads images: name a text encoder with --backbone DIR, a folder with config.json, \
+         tokenizer.json and model.safetensors as Hugging Face publishes them for BERT and its kin \
+         (sentence-transformers/all-MiniLM-L6-v2, say)",
+        path.display()
+    )]
+    NeedsEncoder {
+        /// The data.
+        path: PathBuf,
+        /// The network.
+        network: String,
+    },
+    /// Images, and a network that reads texts.
+    #[error("{} holds images, and {network} reads texts: texts come in .csv, .tsv and .jsonl files", path.display())]
+    ReadsTexts {
+        /// The data.
+        path: PathBuf,
+        /// The network.
+        network: String,
     },
     /// Where such a network looked cannot be said.
     #[error(

@@ -5,13 +5,18 @@ use crate::metrics::{
 };
 use crate::unknown::Unknown;
 use crate::{Classifier, Error, Session, SkippedFile};
-use headstart_data::{Dataset, Item, OpenOptions, Picture, open_unlabelled};
+use headstart_data::{
+    Dataset, Item, Kind, OpenOptions, Picture, TextColumns, open_unlabelled, open_unlabelled_texts,
+};
 use serde::Serialize;
 use std::path::Path;
 
 /// What `eval` reports.
 #[derive(Debug, Clone, Serialize)]
 pub struct EvalReport {
+    /// What was answered; not part of the JSON.
+    #[serde(skip)]
+    pub kind: Kind,
     /// The measures.
     #[serde(flatten)]
     pub evaluation: Evaluation,
@@ -67,7 +72,20 @@ pub struct Uncalibrated {
 /// # Errors
 /// Where the data cannot be opened or has labels the classifier lacks, or nothing of it can be read.
 pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Result<EvalReport, Error> {
-    let options = OpenOptions { classes: Some(classifier.labels().to_vec()) };
+    evaluate_columns(session, classifier, (path, &TextColumns::default()))
+}
+
+/// As [`evaluate`], of texts in certain columns.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_columns(
+    session: &Session,
+    classifier: &Classifier,
+    (path, columns): (&Path, &TextColumns),
+) -> Result<EvalReport, Error> {
+    classifier.backbone.input.expect(&classifier.backbone.name, path, columns)?;
+    let options = OpenOptions { classes: Some(classifier.labels().to_vec()), columns: columns.clone() };
     let data = Dataset::open(path, &options)?;
     let (split, items) = data.held_out();
     let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
@@ -92,6 +110,7 @@ pub fn evaluate(session: &Session, classifier: &Classifier, path: &Path) -> Resu
     let majority_accuracy = majority_accuracy(&targets, &targets).unwrap_or(0.0);
     let scores = classifier.scores(session, &features.values)?;
     Ok(EvalReport {
+        kind: data.kind,
         evaluation,
         split,
         uncalibrated,
@@ -117,7 +136,11 @@ pub fn evaluate_other(
     report: &mut EvalReport,
 ) -> Result<(), Error> {
     let unknown = classifier.unknown()?;
-    let (pictures, skipped) = open_unlabelled(&[path.to_owned()])?;
+    let paths = [path.to_owned()];
+    let (pictures, skipped) = match classifier.backbone.input.kind() {
+        Kind::Images => open_unlabelled(&paths)?,
+        Kind::Texts => open_unlabelled_texts(&paths, &TextColumns::default())?,
+    };
     let pictures: Vec<&Picture> = pictures.iter().collect();
     let features = classifier.features(session, &pictures, "features of other images")?;
     report.skipped.extend(skipped.iter().chain(&features.skipped).map(SkippedFile::from));

@@ -1,11 +1,17 @@
 //! Feature extraction: every image through the frozen trunk once, from the cache where it was before.
 
+mod batches;
+mod company;
+
+use self::company::Company;
+use crate::input::{Input, Read};
 use crate::{Backbone, CachePrecision, Error, FeatureCache, FeatureKey, Session};
-use headstart_data::{ImageError, Item, Picture, Preprocess, RgbImage, Skipped, Strength, View};
+use headstart_data::{ImageError, Item, Picture, Preprocess, SkipReason, Skipped, Strength, View};
 use headstart_graph::Trunk;
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -117,46 +123,81 @@ pub fn activations(
     pool: &Pool,
 ) -> Result<Tensor, ImageError> {
     let pictures: Vec<&Picture> = items.iter().map(|item| &item.picture).collect();
-    let rows = through(trunk, preprocess, &pictures, CENTER, pool);
-    let values = rows.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    let rows = through(trunk, &Input::Image(preprocess.clone()), &pictures, CENTER, pool);
+    let unread = |reason| match reason {
+        SkipReason::Image(error) => error,
+        other => ImageError::Io { detail: other.to_string() },
+    };
+    let values = rows.into_iter().collect::<Result<Vec<_>, _>>().map_err(unread)?.concat();
     let mut out = Tensor::zeros([&[items.len()], trunk.output().dims()].concat());
     out.data_mut().copy_from_slice(&values);
     Ok(out)
 }
 
-/// What the trunk makes of the views of each picture, one after the other, without the cache: [`Trunk::group`] pictures at
-/// once on every thread.
+/// What the trunk makes of the views of each item, one after the other, without the cache.
 pub(crate) fn through(
     trunk: &Trunk,
-    preprocess: &Preprocess,
-    pictures: &[&Picture],
+    input: &Input,
+    items: &[&Picture],
     views: Views,
     pool: &Pool,
-) -> Vec<Result<Vec<f32>, ImageError>> {
-    let (group, size, each) = (trunk.group(), preprocess.values(), views.each);
-    let groups = pool.map(pictures.len().div_ceil(group), |g| {
-        let part = &pictures[g * group..pictures.len().min((g + 1) * group)];
-        let mut inputs = Vec::new();
-        let mut read = |picture: &&Picture| {
-            let bytes = picture.bytes()?;
-            let image = preprocess.decode(picture, &bytes)?;
-            let hash = if each > 1 { Sha256::digest(&bytes).into() } else { [0; 32] };
-            for view in 0..each {
-                let at = inputs.len();
-                inputs.resize(at + size, 0.0);
-                preprocess.apply(&image, views.view(&hash, view), &mut inputs[at..]);
+) -> Vec<Result<Vec<f32>, SkipReason>> {
+    let group = trunk.group();
+    let batches = match input {
+        Input::Image(_) => (0..items.len().div_ceil(group))
+            .map(|g| (g * group..items.len().min((g + 1) * group)).collect())
+            .collect(),
+        Input::Text(_) => batches::by_length(&pool.map(items.len(), |i| {
+            items[i].bytes().ok().and_then(|bytes| input.tokens(&bytes).ok().flatten()).unwrap_or(0)
+        })),
+    };
+    let done = pool.map(batches.len(), |b| {
+        let batch: &Vec<usize> = &batches[b];
+        let mut rows: Vec<Result<Vec<f32>, SkipReason>> = Vec::with_capacity(batch.len());
+        let mut company = Company::new(trunk);
+        for (at, &i) in batch.iter().enumerate() {
+            let bytes = match items[i].bytes() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    rows.push(Err(error.into()));
+                    continue;
+                }
+            };
+            let read = match input.read(items[i], &bytes) {
+                Ok(read) => read,
+                Err(reason) => {
+                    rows.push(Err(reason));
+                    continue;
+                }
+            };
+            rows.push(Ok(Vec::new()));
+            let hash = if views.each > 1 { Sha256::digest(&bytes).into() } else { [0; 32] };
+            for view in 0..views.each {
+                company.push(
+                    at,
+                    |out| input.append(&read, views.view(&hash, view), out),
+                    &mut |at: usize, features: &[f32]| {
+                        if let Ok(row) = &mut rows[at] {
+                            row.extend_from_slice(features);
+                        }
+                    },
+                );
             }
-            Ok(())
-        };
-        let images: Vec<Result<(), ImageError>> = part.iter().map(&mut read).collect();
-        let len = trunk.output().len();
-        let mut outputs = vec![0.0; inputs.len() / size * len];
-        trunk.run_many(&inputs, &mut outputs);
-        let mut rows = outputs.chunks_exact(len * each);
-        let row = |image: Result<(), ImageError>| image.map(|()| rows.next().unwrap_or_default().to_vec());
-        images.into_iter().map(row).collect::<Vec<_>>()
+        }
+        company.run(&mut |at, features| {
+            if let Ok(row) = &mut rows[at] {
+                row.extend_from_slice(features);
+            }
+        });
+        rows
     });
-    groups.into_iter().flatten().collect()
+    let mut found: Vec<Option<Result<Vec<f32>, SkipReason>>> = (0..items.len()).map(|_| None).collect();
+    for (batch, rows) in batches.iter().zip(done) {
+        for (&i, row) in batch.iter().zip(rows) {
+            found[i] = Some(row);
+        }
+    }
+    found.into_iter().flatten().collect()
 }
 
 /// Computes, or takes from the cache, the features of `pictures` in `views_each` views.
@@ -190,12 +231,10 @@ pub fn extract(
         seconds: 0.0,
     };
     let views = Views { each: views_each, seed, strength: None };
-    let sweep = Sweep { trunk: backbone.trunk(), preprocess: &backbone.preprocess, views };
+    let sweep = Sweep { trunk: backbone.trunk(), input: &backbone.input, views };
     sweep.run(session, &mut cache, pictures, what, &mut |cache, i, row| {
         match row {
-            Err(error) => {
-                found.skipped.push(Skipped { path: pictures[i].path().to_owned(), reason: error.into() });
-            }
+            Err(reason) => found.skipped.push(Skipped { path: pictures[i].path().to_owned(), reason }),
             Ok(row) => {
                 found.kept.push(i);
                 found.hashes.push(row.hash);
@@ -227,7 +266,7 @@ pub(crate) struct Sweep<'a> {
     /// What they go through.
     pub(crate) trunk: &'a Trunk,
     /// What makes its input.
-    pub(crate) preprocess: &'a Preprocess,
+    pub(crate) input: &'a Input,
     /// In which views.
     pub(crate) views: Views,
 }
@@ -236,7 +275,7 @@ pub(crate) struct Sweep<'a> {
 type Shared<'a> = RwLock<&'a mut FeatureCache>;
 
 /// Told of every image in order: its position, and what became of it.
-type Each<'a> = dyn FnMut(&mut FeatureCache, usize, Result<Swept, ImageError>) -> Result<(), Error> + 'a;
+type Each<'a> = dyn FnMut(&mut FeatureCache, usize, Result<Swept, SkipReason>) -> Result<(), Error> + 'a;
 
 impl Sweep<'_> {
     /// Runs over `pictures`; when it returns, `cache` holds every view of those that can be read.
@@ -252,33 +291,39 @@ impl Sweep<'_> {
         each: &mut Each,
     ) -> Result<(), Error> {
         session.progress.start(what, pictures.len());
-        let (group, threads) = (self.trunk.group(), session.pool.threads());
-        let each_image = (self.views.each * self.trunk.output().len()).max(1);
-        let ahead = AHEAD.min(AHEAD_VALUES / each_image).div_ceil(group);
-        // As many groups for each thread, so that none waits for the others at the end.
-        let groups = pictures.len().div_ceil(group).next_multiple_of(threads);
-        let start = |g: usize| pictures.len() * g / groups;
+        let each_item = (self.views.each * self.trunk.output().len()).max(1);
+        let ahead = AHEAD.min(AHEAD_VALUES / each_item).div_ceil(self.trunk.group());
         let shared = RwLock::new(cache);
-        let rows = |g: usize| {
-            let part = &pictures[start(g)..start(g + 1)];
+        let batches = self.batches(session, &shared, pictures);
+        let rows = |b: usize| {
+            let batch = &batches[b];
             let rows = match session.interrupt.load(Ordering::Relaxed) {
                 true => Vec::new(),
-                false => self.rows_of(&shared, part),
+                false => self.rows_of(&shared, pictures, batch),
             };
-            session.progress.advance(part.len());
+            session.progress.advance(batch.len());
             rows
         };
-        // After an interruption whole groups are missing: their images are taken up by the next run.
-        let done = session.pool.stream(groups, ahead, rows, |g, rows| {
+        // Items that are done before one that comes first.
+        let (mut waiting, mut next) = (BTreeMap::new(), 0);
+        // After an interruption whole batches are missing: their items are taken up by the next run.
+        let done = session.pool.stream(batches.len(), ahead, rows, |b, rows| {
             let mut cache = shared.write().unwrap_or_else(PoisonError::into_inner);
-            for (i, row) in rows.into_iter().enumerate() {
+            for (&i, row) in batches[b].iter().zip(rows) {
                 let swept = match row {
-                    Err(error) => Ok(Err(error)),
-                    Ok(row) => row.keep(&mut cache).map(Ok),
+                    Err(reason) => Err(reason),
+                    Ok(row) => match row.keep(&mut cache) {
+                        Err(error) => return ControlFlow::Break(error),
+                        Ok(swept) => Ok(swept),
+                    },
                 };
-                if let Err(error) = swept.and_then(|swept| each(&mut cache, start(g) + i, swept)) {
+                waiting.insert(i, swept);
+            }
+            while let Some(swept) = waiting.remove(&next) {
+                if let Err(error) = each(&mut cache, next, swept) {
                     return ControlFlow::Break(error);
                 }
+                next += 1;
             }
             ControlFlow::Continue(())
         });
@@ -291,52 +336,56 @@ impl Sweep<'_> {
         session.check()
     }
 
-    /// The rows of some pictures. What is not in the cache goes through the trunk a group at a time.
-    fn rows_of(&self, cache: &Shared, pictures: &[&Picture]) -> Vec<Result<Row, ImageError>> {
-        let (trunk, dim, size) = (self.trunk, self.trunk.output().len(), self.preprocess.values());
-        let mut rows: Vec<Result<Row, ImageError>> = Vec::with_capacity(pictures.len());
-        let (mut inputs, mut places) = (Vec::new(), Vec::new());
-        let run = |inputs: &mut Vec<f32>,
-                   places: &mut Vec<(usize, usize)>,
-                   rows: &mut Vec<Result<Row, ImageError>>| {
-            let mut features = vec![0.0; places.len() * dim];
-            trunk.run_many(inputs, &mut features);
-            for (&(row, view), features) in places.iter().zip(features.chunks_exact(dim)) {
-                if let Ok(row) = &mut rows[row] {
-                    row.views[view].1 = Some(features.to_vec());
+    /// The positions of the items that are run together.
+    fn batches(&self, session: &Session, cache: &Shared, items: &[&Picture]) -> Vec<Vec<usize>> {
+        match self.input {
+            Input::Image(_) => batches::even(items.len(), self.trunk.group(), session.pool.threads()),
+            // Those that are in the cache already, or cannot be read, cost nothing.
+            Input::Text(_) => batches::by_length(&session.pool.map(items.len(), |i| {
+                let Ok(bytes) = items[i].bytes() else { return 0 };
+                let key = key(&Sha256::digest(&bytes).into(), View::Center);
+                match cache.read().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+                    true => 0,
+                    false => self.input.tokens(&bytes).ok().flatten().unwrap_or(0),
                 }
+            })),
+        }
+    }
+
+    /// The rows of the items of a batch. What is not in the cache goes through the trunk a group at a time.
+    fn rows_of(&self, cache: &Shared, items: &[&Picture], batch: &[usize]) -> Vec<Result<Row, SkipReason>> {
+        let mut rows: Vec<Result<Row, SkipReason>> = Vec::with_capacity(batch.len());
+        let mut company = Company::new(self.trunk);
+        fn keep(rows: &mut [Result<Row, SkipReason>], (row, view): (usize, usize), features: &[f32]) {
+            if let Ok(row) = &mut rows[row] {
+                row.views[view].1 = Some(features.to_vec());
             }
-            inputs.clear();
-            places.clear();
-        };
-        for (i, picture) in pictures.iter().enumerate() {
-            let (row, fresh) = match self.views_of(cache, picture) {
+        }
+        for (at, &i) in batch.iter().enumerate() {
+            let (row, fresh) = match self.views_of(cache, items[i]) {
                 Ok(found) => found,
-                Err(error) => {
-                    rows.push(Err(error));
+                Err(reason) => {
+                    rows.push(Err(reason));
                     continue;
                 }
             };
             rows.push(Ok(row));
-            for (view, seen, image) in fresh {
-                let at = inputs.len();
-                inputs.resize(at + size, 0.0);
-                self.preprocess.apply(&image, seen, &mut inputs[at..]);
-                places.push((i, view));
-                if places.len() == trunk.group() {
-                    run(&mut inputs, &mut places, &mut rows);
-                }
+            for (view, seen, read) in fresh {
+                let append = |out: &mut Vec<f32>| self.input.append(&read, seen, out);
+                company.push((at, view), append, &mut |place, features: &[f32]| {
+                    keep(&mut rows, place, features);
+                });
             }
         }
-        run(&mut inputs, &mut places, &mut rows);
+        company.run(&mut |place, features| keep(&mut rows, place, features));
         rows
     }
 
     /// A picture's row without its fresh features, and what is to be computed for it.
-    fn views_of(&self, cache: &Shared, picture: &Picture) -> Result<(Row, Fresh), ImageError> {
+    fn views_of(&self, cache: &Shared, picture: &Picture) -> Result<(Row, Fresh), SkipReason> {
         let bytes = picture.bytes()?;
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
-        let mut image: Option<Arc<RgbImage>> = None;
+        let mut read: Option<Arc<Read>> = None;
         let mut row = Row { hash, views: Vec::with_capacity(self.views.each) };
         let mut fresh = Vec::new();
         for i in 0..self.views.each {
@@ -346,15 +395,15 @@ impl Sweep<'_> {
             if cache.read().unwrap_or_else(PoisonError::into_inner).contains(&key) {
                 continue;
             }
-            let image = match &image {
-                Some(image) => image,
-                None => image.insert(Arc::new(self.preprocess.decode(picture, &bytes)?)),
+            let read = match &read {
+                Some(read) => read,
+                None => read.insert(Arc::new(self.input.read(picture, &bytes)?)),
             };
-            fresh.push((i, view, Arc::clone(image)));
+            fresh.push((i, view, Arc::clone(read)));
         }
         Ok((row, fresh))
     }
 }
 
-/// The views of an image that are to be computed: their number, what they show, and the picture.
-type Fresh = Vec<(usize, View, Arc<RgbImage>)>;
+/// The views of an item that are to be computed: their number, what they show, and the item.
+type Fresh = Vec<(usize, View, Arc<Read>)>;

@@ -1,4 +1,4 @@
-//! Transfer learning on a folder of labelled images.
+//! Transfer learning on labelled images, and on labelled texts.
 //!
 //! [`train()`] does the main job: every image through a frozen, pre-trained network once (its features are cached),
 //! a linear head fitted on the features, an honest accuracy, one model file. [`Classifier`] answers with it.
@@ -22,6 +22,7 @@ mod features;
 pub mod fine_tune;
 mod fit;
 pub mod head;
+mod input;
 pub mod loss;
 pub mod metrics;
 pub mod optim;
@@ -45,7 +46,7 @@ pub use cross_validation::{CrossValidation, Fold, Repeats, SeedAccuracy};
 pub use doctor::{DoctorOptions, DoctorReport, FixList, doctor};
 pub use embed::{EmbedReport, embed};
 pub use error::Error;
-pub use evaluate::{EvalReport, OtherImages, Uncalibrated, evaluate, evaluate_other};
+pub use evaluate::{EvalReport, OtherImages, Uncalibrated, evaluate, evaluate_columns, evaluate_other};
 pub use explain::{ExplainReport, Explainer, Explanation, Heatmap, explain};
 pub use features::{Features, activations, extract};
 pub use fine_tune::{TuneOptions, TuneRecipe, TuneReport, fine_tune};
@@ -56,6 +57,7 @@ pub use headstart_graph as graph;
 pub use headstart_kernels::{Isa, Pool};
 pub use headstart_models as models;
 pub use headstart_tensor as tensor;
+pub use input::Input;
 pub use precision::{PrecisionChoice, PrecisionPart, Tried};
 pub use recipe::{ClassWeighting, EpochOptions, OptimizerKind, Solver, TrainOptions};
 pub use session::{Progress, Quiet, Session};

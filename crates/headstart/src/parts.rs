@@ -1,8 +1,8 @@
 //! The data of a training: what is trained on, what is measured on, and what makes that measure less worth.
 
-use crate::{Error, Features, Session, SkippedFile};
+use crate::{Backbone, Error, Features, Session, SkippedFile};
 use headstart_data::doctor::Exclusions;
-use headstart_data::{Dataset, Item, OpenOptions, split};
+use headstart_data::{Dataset, Item, Kind, OpenOptions, TextColumns, split};
 use headstart_models::sha256_hex;
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// The data, parted into what is trained on and what is measured on.
 pub(crate) struct Parts {
+    /// What the items are.
+    pub(crate) kind: Kind,
     pub(crate) classes: Vec<String>,
     pub(crate) train: Vec<Item>,
     pub(crate) val: Vec<Item>,
@@ -33,6 +35,8 @@ pub(crate) struct Source<'a> {
     pub(crate) group_by: Option<&'a str>,
     /// A list of images of `data` to leave out.
     pub(crate) exclude: Option<&'a Path>,
+    /// Where tables hold texts and labels.
+    pub(crate) columns: &'a TextColumns,
 }
 
 /// Which images belong together.
@@ -84,13 +88,17 @@ impl Groups {
 }
 
 impl Parts {
-    /// Opens the data; `classes` are those of a model that has decided them already.
+    /// Opens the data for a backbone; `classes` are those of a model that has decided them already.
     pub(crate) fn open(
         session: &Session,
         source: &Source,
+        backbone: &Backbone,
         classes: Option<Vec<String>>,
     ) -> Result<Parts, Error> {
-        let mut data = Dataset::open(source.data, &OpenOptions { classes })?;
+        backbone.input.expect(&backbone.name, source.data, source.columns)?;
+        let options = OpenOptions { classes, columns: source.columns.clone() };
+        let mut data = Dataset::open(source.data, &options)?;
+        let kind = data.kind;
         let note = |text: String| session.progress.note(&text);
         if let Some(list) = source.exclude {
             let exclusions = Exclusions::read(list)?;
@@ -109,14 +117,20 @@ impl Parts {
             ));
         }
         if let (Some(path), Some(unused)) = (source.val, &data.val) {
-            note(format!("{} images of val/ are not used: --val names {}", unused.len(), path.display()));
+            note(format!(
+                "{} of val/ are not used: --val names {}",
+                kind.count(unused.len()),
+                path.display()
+            ));
         }
         let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
         let mut groups = None;
         let own = source.val.is_some() || data.val.is_some();
         let (train, val) = match (source.val, data.val) {
             (Some(path), _) => {
-                let known = OpenOptions { classes: Some(data.classes.clone()) };
+                backbone.input.expect(&backbone.name, path, source.columns)?;
+                let known =
+                    OpenOptions { classes: Some(data.classes.clone()), columns: source.columns.clone() };
                 let val = Dataset::open(path, &known)?;
                 skipped.extend(val.skipped.iter().map(SkippedFile::from));
                 let (split, items) = val.held_out();
@@ -153,7 +167,7 @@ impl Parts {
             groups = Some([found(&train, true)?, Groups { pattern: pattern.to_owned(), of: Vec::new() }]);
         }
         let val_fraction = (!own).then_some(source.val_fraction);
-        Ok(Parts { classes: data.classes, train, val, groups, val_fraction, skipped })
+        Ok(Parts { kind, classes: data.classes, train, val, groups, val_fraction, skipped })
     }
 }
 
@@ -161,13 +175,13 @@ impl Parts {
 /// with two labels.
 pub(crate) fn warn(
     session: &Session,
-    classes: &[String],
+    (kind, classes): (Kind, &[String]),
     train: (&Features, &[usize]),
     val: (&Features, &[usize]),
 ) {
-    let images = |count: usize, what: &str, verb: &str| match count {
-        1 => format!("1 image for {what} {verb}s"),
-        n => format!("{n} images for {what} {verb}"),
+    let images = |count: usize, what: &str, verb: &str| {
+        let s = if count == 1 { "s" } else { "" };
+        format!("{} for {what} {verb}{s}", kind.count(count))
     };
     let mut known: BTreeMap<&[u8; 32], usize> = BTreeMap::new();
     let mut two_labels = 0;
@@ -191,9 +205,11 @@ pub(crate) fn warn(
         .map(|(_, name)| name.as_str())
         .collect();
     if !absent.is_empty() {
-        session
-            .progress
-            .note(&format!("no image for validation, so nothing is known about: {}", absent.join(", ")));
+        session.progress.note(&format!(
+            "no {} for validation, so nothing is known about: {}",
+            kind.one(),
+            absent.join(", ")
+        ));
     }
 }
 

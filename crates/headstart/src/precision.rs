@@ -75,7 +75,7 @@ impl Backbone {
         let calibration = match precision {
             Precision::F32 | Precision::Bf16 => Calibration::default(),
             Precision::Int8 => {
-                let images = self.sample(session, pictures, CALIBRATION);
+                let images = self.sample(session, pictures, CALIBRATION)?;
                 if images.dims()[0] == 0 {
                     return Err(Error::NothingReadable {
                         what: "the sample that int8 is calibrated on".into(),
@@ -88,20 +88,21 @@ impl Backbone {
     }
 
     /// The centre views of up to `most` pictures, evenly spaced; those that cannot be read are left out.
-    fn sample(&self, session: &Session, pictures: &[&Picture], most: usize) -> Tensor {
-        let (n, size) = (pictures.len().min(most), self.preprocess.values());
+    fn sample(&self, session: &Session, pictures: &[&Picture], most: usize) -> Result<Tensor, Error> {
+        let preprocess = self.input.preprocess("--precision int8")?;
+        let (n, size) = (pictures.len().min(most), preprocess.values());
         let images = session.pool.map(n, |i| {
             let picture = pictures[i * pictures.len() / n];
-            let image = self.preprocess.decode(picture, &picture.bytes().ok()?).ok()?;
+            let image = preprocess.decode(picture, &picture.bytes().ok()?).ok()?;
             let mut values = vec![0.0; size];
-            self.preprocess.apply(&image, View::Center, &mut values);
+            preprocess.apply(&image, View::Center, &mut values);
             Some(values)
         });
         let images: Vec<f32> = images.into_iter().flatten().flatten().collect();
-        let side = self.preprocess.crop;
+        let side = preprocess.crop;
         let mut batch = Tensor::zeros([images.len() / size, side, side, 3]);
         batch.data_mut().copy_from_slice(&images);
-        batch
+        Ok(batch)
     }
 }
 
@@ -117,6 +118,9 @@ pub(crate) fn choose(
     classes: usize,
     seed: u64,
 ) -> Result<PrecisionPart, Error> {
+    if choice == PrecisionChoice::Auto {
+        backbone.input.preprocess("--precision auto")?;
+    }
     let precision = match choice {
         PrecisionChoice::Auto if train.len() < 3 * SAMPLE => {
             let why = format!(
@@ -156,7 +160,8 @@ fn measure(
     let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
     let sample: Vec<&Item> = (0..n).map(|i| &train[i * train.len() / n]).collect();
     let of_sample: Vec<&Picture> = sample.iter().map(|item| &item.picture).collect();
-    let images = backbone.sample(session, &of_sample, 2 * backbone.trunk().group() * session.pool.threads());
+    let images =
+        backbone.sample(session, &of_sample, 2 * backbone.trunk().group() * session.pool.threads())?;
     let mut tried: Vec<Tried> = Vec::new();
     for precision in Precision::ALL {
         backbone.lower(session, precision, &pictures)?;

@@ -1,7 +1,7 @@
 //! How a classifier is to be trained: plain data, checked before use and kept in the model file.
 
 use crate::{Artifact, ClassWeights, Error, PrecisionChoice};
-use headstart_data::Decode;
+use headstart_data::{Decode, TextColumns};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -77,6 +77,8 @@ pub struct TrainOptions {
     pub folds: Option<usize>,
     /// Splits that are drawn from the seed and those after it, 1 or more: their spread is reported.
     pub repeats: usize,
+    /// Where tables hold texts and their labels.
+    pub columns: TextColumns,
     /// A weight file for the backbone, instead of the one of this machine.
     pub weights: Option<PathBuf>,
     /// Precision of the trunk.
@@ -110,6 +112,7 @@ impl Default for TrainOptions {
             group_by: None,
             folds: None,
             repeats: 1,
+            columns: TextColumns::default(),
             weights: None,
             precision: PrecisionChoice::default(),
             decode: Decode::Exact,

@@ -9,7 +9,7 @@ pub(crate) use report::{FeaturePart, HeadPart, Seconds, TrainPart};
 
 use self::doubts::doubts;
 use self::resample::{resamplable, resample};
-use crate::artifact::{FIRST_VERSION, Manifest, Recipe, Validation, whole_fingerprint};
+use crate::artifact::{FIRST_VERSION, Manifest, Recipe, TextPart, Validation, whole_fingerprint};
 use crate::calibration::calibrate;
 use crate::doctor::brief;
 use crate::evaluate::labels;
@@ -21,7 +21,7 @@ use crate::precision;
 use crate::unknown::{self, Unknown};
 use crate::{Artifact, Backbone, Error, Session, SkippedFile, Solver, TrainOptions, extract};
 use headstart_data::{Item, Picture};
-use headstart_models::{Pretrained, fingerprint};
+use headstart_models::fingerprint;
 use headstart_tensor::Tensor;
 use std::time::Instant;
 
@@ -33,12 +33,14 @@ use std::time::Instant;
 pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, Error> {
     let started = Instant::now();
     options.check()?;
-    let pretrained = match &options.weights {
-        None => Pretrained::open(&options.backbone, session.home)?,
-        Some(file) => Pretrained::from_file(&options.backbone, file)?,
-    };
-    let (mut backbone, _, _) = Backbone::of(pretrained)?;
-    backbone.preprocess.decode = options.decode;
+    let mut backbone = Backbone::open(&options.backbone, options.weights.as_deref(), session.home)?;
+    backbone.set_decode(options.decode);
+    if options.views > 1 {
+        backbone.input.preprocess("--views")?;
+    }
+    if options.slim {
+        backbone.input.preprocess("--slim")?;
+    }
     let source = Source {
         data: &options.data,
         val: options.val.as_deref(),
@@ -46,8 +48,9 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         seed: options.seed,
         group_by: options.group_by.as_deref(),
         exclude: options.exclude.as_deref(),
+        columns: &options.columns,
     };
-    let mut parts = Parts::open(session, &source, None)?;
+    let mut parts = Parts::open(session, &source, &backbone, None)?;
     strict(options.strict, &parts.skipped)?;
     resamplable(options, &parts)?;
     let class_weights = options.class_weights.resolve(&parts.classes)?;
@@ -73,7 +76,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         return Err(Error::NothingReadable { what: "the validation data".into() });
     }
 
-    warn(session, &parts.classes, (&train, &train_labels), (&val, &val_labels));
+    warn(session, (parts.kind, &parts.classes), (&train, &train_labels), (&val, &val_labels));
     brief(session, &options.data, &parts, &train_labels);
 
     let fitting = Instant::now();
@@ -113,7 +116,8 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         version: FIRST_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes.clone(),
-        preprocess: backbone.preprocess.clone(),
+        preprocess: backbone.input.preprocess("train").ok().cloned(),
+        text: TextPart::of(&backbone.input),
         backbone: backbone.name.clone(),
         graph: backbone.graph.with_classes(&backbone.classifier, classes)?,
         classifier: backbone.classifier.clone(),
@@ -139,6 +143,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
     let seconds = train.seconds + val.seconds;
     let computed = train.computed + val.computed;
     Ok(TrainReport {
+        kind: parts.kind,
         backbone: name,
         majority_accuracy: majority_accuracy(&train_labels, &val_labels).unwrap_or(0.0),
         centroid_accuracy: centroid_right as f64 / evaluation.n as f64,

@@ -1,6 +1,6 @@
 //! The arguments of `train`.
 
-use super::{Decode, Precision, Threads, class_weighting};
+use super::{Columns, Decode, Precision, Threads, class_weighting};
 use clap::{Args as ClapArgs, ValueEnum};
 use headstart::models::DEFAULT_BACKBONE;
 use headstart::{ClassWeighting, EpochOptions, OptimizerKind, PrecisionChoice, Solver};
@@ -8,8 +8,11 @@ use std::path::PathBuf;
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Train {
-    /// A folder with a folder for each class, or with train/ and val/, a CSV or TSV table, or CIFAR-10.
+    /// Images: a folder with a folder for each class, or with train/ and val/, a CSV or TSV table (path,label), or CIFAR-10.
+    /// Texts: a CSV, TSV or JSON lines file (text,label), or a folder with train, val (dev) and test of them.
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) columns: Columns,
     /// Validation data of its own.
     #[arg(long, value_name = "DIR", conflicts_with = "val_fraction")]
     pub(crate) val: Option<PathBuf>,
@@ -28,8 +31,8 @@ pub(crate) struct Train {
     /// Draw the split N times, from the seed and those after it, and report the spread.
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1)]
     pub(crate) repeats: usize,
-    /// The pre-trained network: `headstart models` lists them.
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_BACKBONE)]
+    /// The pre-trained network (`headstart models` lists them), or for texts the folder of a text encoder.
+    #[arg(long, value_name = "NAME|DIR", default_value = DEFAULT_BACKBONE)]
     pub(crate) backbone: String,
     /// A weight file for the backbone (safetensors, .pt or .pth).
     #[arg(long, value_name = "FILE")]

@@ -5,26 +5,27 @@ use crate::args::Embed;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::workplace::Workplace;
-use headstart::{Classifier, embed};
+use headstart::{Backbone, Classifier, embed};
+use std::path::Path;
 
 pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let mut classifier = Classifier::open(&args.backbone, &workplace.home)?;
-    classifier.backbone.preprocess.decode = args.decode.into();
-    let report = embed(
-        &workplace.session(),
-        &mut classifier.backbone,
-        args.precision.into(),
-        &args.data,
-        &args.output,
-    )?;
+    // A folder is a text encoder, which has no classes; a model file brings its backbone.
+    let mut backbone = match Path::new(&args.backbone).is_dir() {
+        true => Backbone::open(&args.backbone, None, &workplace.home)?,
+        false => Classifier::open(&args.backbone, &workplace.home)?.backbone,
+    };
+    backbone.set_decode(args.decode.into());
+    let columns = args.columns.to_columns();
+    let data = (args.data.as_path(), &columns);
+    let report = embed(&workplace.session(), &mut backbone, args.precision.into(), data, &args.output)?;
     if printer.is_json() {
         printer.json(&report)?;
     } else {
-        skipped::say(&report.skipped, printer);
+        skipped::say(&report.skipped, backbone.input.kind(), printer);
         printer.data(&format!(
-            "features  {} images, {} values each, {} computed, {} cached\narray     {}\nrows      {}",
-            report.n,
+            "features  {}, {} values each, {} computed, {} cached\narray     {}\nrows      {}",
+            backbone.input.kind().count(report.n),
             report.dim,
             report.computed,
             report.cached,

@@ -8,7 +8,7 @@ use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::report::Page;
-use headstart::{Classifier, EvalReport, evaluate, evaluate_other, write_answers};
+use headstart::{Classifier, EvalReport, evaluate_columns, evaluate_other, write_answers};
 
 /// Pairs of confused classes that are named.
 const CONFUSED: usize = 5;
@@ -21,7 +21,8 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
         classifier.unknown()?;
     }
     let session = workplace.session();
-    let mut report = evaluate(&session, &classifier, &args.data)?;
+    let columns = args.columns.to_columns();
+    let mut report = evaluate_columns(&session, &classifier, (&args.data, &columns))?;
     if let Some(path) = &args.ood {
         evaluate_other(&session, &classifier, path, &mut report)?;
     }
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     if printer.is_json() {
         printer.json(&Shown { result: &report, report: page })?;
     } else {
-        skipped::say(&report.skipped, printer);
+        skipped::say(&report.skipped, report.kind, printer);
         printer.data(&text(&report))?;
         page.into_iter().for_each(|page| printer.say(&format!("The report is in {page}.")));
     }
@@ -46,7 +47,7 @@ fn text(report: &EvalReport) -> String {
     let result = &report.evaluation;
     let mut table = Table::new([
         ("class", Align::Left),
-        ("images", Align::Right),
+        (report.kind.many(), Align::Right),
         ("precision", Align::Right),
         ("recall", Align::Right),
         ("F1", Align::Right),
@@ -68,7 +69,7 @@ fn text(report: &EvalReport) -> String {
     }
     let mut text = format!("{table}\n");
     let mut line = |what: &str, value: String| text += &format!("{what:<13} {value}\n");
-    line("images", format!("{} ({})", result.n, report.split));
+    line(report.kind.many(), format!("{} ({})", result.n, report.split));
     line("accuracy", accuracy(result));
     line(
         "majority",
@@ -97,9 +98,12 @@ fn text(report: &EvalReport) -> String {
     }
     if let Some(other) = &report.other {
         let (n, rejected) = (other.n, percent(other.rejected));
-        line("other images", format!("{n}, of which {rejected} are rejected"));
+        line(&format!("other {}", report.kind.many()), format!("{n}, of which {rejected} are rejected"));
         let (auroc, passed) = (other.separation.auroc, percent(other.separation.fpr_at_95_recall));
-        line("separation", format!("AUROC {auroc:.3}; {passed} pass where 95 % of the known images do"));
+        line(
+            "separation",
+            format!("AUROC {auroc:.3}; {passed} pass where 95 % of the known {} do", report.kind.many()),
+        );
     }
     let most = result.most_confused.iter().take(CONFUSED);
     let most: Vec<String> = most.map(|c| format!("{} for {} ({})", c.label, c.taken_for, c.n)).collect();

@@ -7,6 +7,7 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
+use headstart::data::Kind;
 use headstart::fine_tune::{TunePlan, plan};
 use headstart::report::Page;
 use headstart::{TuneReport, fine_tune};
@@ -34,7 +35,7 @@ pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> 
         printer.json(&Shown { result: &report, report: page })?;
         return Ok(outcome);
     }
-    skipped::say(&report.skipped, printer);
+    skipped::say(&report.skipped, Kind::Images, printer);
     printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));

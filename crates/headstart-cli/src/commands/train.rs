@@ -7,6 +7,7 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::percent;
 use crate::workplace::Workplace;
+use headstart::data::Kind;
 use headstart::graph::Precision;
 use headstart::report::Page;
 use headstart::{TrainOptions, TrainReport, train};
@@ -22,6 +23,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         data: args.data,
         val: args.val,
         exclude: args.exclude,
+        columns: args.columns.to_columns(),
         val_fraction: args.val_fraction,
         group_by: args.group_by,
         folds: args.folds,
@@ -45,17 +47,19 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         printer.json(&Shown { result: &report, report: page })?;
         return Ok(outcome);
     }
-    skipped::say(&report.skipped, printer);
+    skipped::say(&report.skipped, report.kind, printer);
     printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     // The model is written: what cannot be advised on is no reason to fail.
     // Advice knows of no exclusions.
     if options.exclude.is_none()
+        && report.kind == Kind::Images
         && let Ok(line) = advise::line(&session, &options.output, &options.data, options.val.as_deref())
     {
         printer.say(&line);
     }
-    printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));
+    let item = if report.kind == Kind::Images { "PHOTO" } else { "--text TEXT" };
+    printer.say(&format!("Next: `headstart predict {model} {item}`, `headstart eval {model} OTHER_DATA`."));
     Ok(outcome)
 }
 
@@ -69,7 +73,7 @@ fn text(report: &TrainReport, page: Option<&str>) -> String {
     let mut line = |what: &str, value: String| text += &format!("{what:<10} {value}\n");
     line("backbone", report.backbone.clone());
     line("classes", format!("{}{names}", report.classes.len()));
-    line("images", format!("{} for training, {} for validation", train.n, val.n));
+    line(report.kind.many(), format!("{} for training, {} for validation", train.n, val.n));
     match (&report.precision.why, report.precision.chosen) {
         (Some(why), chosen) => line("precision", format!("{chosen}: {why}")),
         (None, Precision::F32) => {}
@@ -77,7 +81,7 @@ fn text(report: &TrainReport, page: Option<&str>) -> String {
     }
     let rate = match features.computed {
         0 => String::new(),
-        _ => format!(", {:.1} images a second", features.images_per_second),
+        _ => format!(", {:.1} {} a second", features.images_per_second, report.kind.many()),
     };
     line("features", format!("{} computed, {} cached{rate}", features.computed, features.cached));
     if let Some(l2) = head.l2 {

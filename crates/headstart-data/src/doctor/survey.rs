@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::listing::{Listing, Row};
-use crate::{DataError, Picture, SkipReason, Skipped, dataset, walk};
+use crate::listing::{Kind, Listing, Row};
+use crate::{DataError, Picture, SkipReason, Skipped, TextColumns, dataset, walk};
 
 /// All images of a data set, in the order of its layout, and everything that is none.
 #[derive(Debug, Clone)]
@@ -39,13 +39,16 @@ impl Survey {
     ///
     /// [`DataError`] where it is not there, holds no images, or contradicts itself.
     pub fn of(path: &Path) -> Result<Survey, DataError> {
-        let listing = match dataset::list(path) {
+        let listing = match dataset::list(path, &TextColumns::default()) {
             Err(DataError::NoClasses { path: found, .. }) if found == path => {
                 return Survey::unlabelled(path);
             }
             listing => listing?,
         };
-        let Listing { rows, skipped, .. } = listing;
+        let Listing { kind, rows, skipped, .. } = listing;
+        if kind == Kind::Texts {
+            return Err(DataError::NotImages { path: path.to_owned() });
+        }
         if rows.is_empty() {
             let hint = crate::listing::left_out(&skipped);
             return Err(DataError::NoImages { path: path.to_owned(), hint });

@@ -173,22 +173,24 @@ impl TokenPool {
         }
     }
 
-    /// The share of token `t` in the row.
-    fn share(&self, mask: Option<&[f32]>, tokens: usize, t: usize) -> f32 {
-        match (self.pooled, mask) {
+    /// The share of each token in the row.
+    fn shares<'a>(&self, mask: Option<&'a [f32]>, tokens: usize) -> impl Fn(usize) -> f32 + use<'a> {
+        let pooled = self.pooled;
+        let seen = mask.map_or(tokens, |mask| mask.iter().filter(|&&m| m != 0.0).count());
+        move |t| match (pooled, mask) {
             (Pooled::First, _) => f32::from(u8::from(t == 0)),
-            (Pooled::Mean, None) => 1.0 / tokens as f32,
             (Pooled::Mean, Some(mask)) if mask[t] == 0.0 => 0.0,
-            (Pooled::Mean, Some(mask)) => 1.0 / mask.iter().filter(|&&m| m != 0.0).count() as f32,
+            (Pooled::Mean, _) => 1.0 / seen as f32,
         }
     }
 
     /// One sequence.
     pub(crate) fn run(&self, x: &[f32], mask: Option<&[f32]>, out: &mut [f32]) {
         let features = out.len();
+        let share = self.shares(mask, x.len() / features);
         out.fill(0.0);
         for (t, row) in x.chunks_exact(features).enumerate() {
-            let share = self.share(mask, x.len() / features, t);
+            let share = share(t);
             if share != 0.0 {
                 out.iter_mut().zip(row).for_each(|(o, v)| *o += share * v);
             }
@@ -210,8 +212,9 @@ impl TokenPool {
     ) -> Tensor {
         let (tokens, features) = (input.dims()[0], input.dims()[1]);
         each_image(pool, gradient.dims()[0], input, |i, dx| {
+            let share = self.shares(mask.map(|m| m.row(i)), tokens);
             for (t, row) in dx.chunks_exact_mut(features).enumerate() {
-                let share = self.share(mask.map(|m| m.row(i)), tokens, t);
+                let share = share(t);
                 row.iter_mut().zip(gradient.row(i)).for_each(|(d, g)| *d = share * g);
             }
         })

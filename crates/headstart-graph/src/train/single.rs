@@ -3,7 +3,7 @@
 
 use super::pass::{Activations, Flow};
 use super::unit::Unit;
-use crate::ops::{Engine, adaptive_pool, batch_shape, embedding, pool as pooling};
+use crate::ops::{Engine, adaptive_pool, batch_shape, embedding, normalize, pool as pooling};
 use crate::{Graph, GraphError, Node, Op, Params};
 use headstart_kernels::{self as kernels, Buffer, Masked};
 use headstart_tensor::{Shape, Tensor};
@@ -66,6 +66,7 @@ impl<'a> Single<'a> {
             Op::TokenPool(tokens) => tokens.forward(pool, &tensor(), mask().as_ref()),
             Op::AdaptiveAvgPool(adaptive) => adaptive.forward(pool, &tensor()),
             Op::Flatten => adaptive_pool::flatten_images(pool, &tensor()),
+            Op::Normalize => normalize::forward(pool, &tensor()),
             // Parts of chains.
             Op::Input | Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Activation { .. } | Op::Add => tensor(),
         };
@@ -137,6 +138,7 @@ impl<'a> Single<'a> {
             Op::TokenPool(tokens) => Some(tokens.backward(pool, shape, mask().as_ref(), &g())),
             Op::AdaptiveAvgPool(adaptive) => Some(adaptive.backward(pool, shape, &g())),
             Op::Flatten => Some(adaptive_pool::flatten_gradient(pool, shape, &g())),
+            Op::Normalize => Some(normalize::backward(pool, &tensor(), &g())),
             // Parts of chains.
             Op::Input | Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Activation { .. } | Op::Add => None,
         };

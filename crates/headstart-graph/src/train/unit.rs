@@ -82,7 +82,8 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
             | Op::AddRows(_)
             | Op::TokenPool(_)
             | Op::AdaptiveAvgPool(_)
-            | Op::Flatten => (None, None),
+            | Op::Flatten
+            | Op::Normalize => (None, None),
         };
         let at = joins.unwrap_or_else(|| {
             units.push(Unit { kind: chain(Chain::default()), input, output: i });
@@ -109,7 +110,8 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
                 | Op::AddRows(_)
                 | Op::TokenPool(_)
                 | Op::AdaptiveAvgPool(_)
-                | Op::Flatten,
+                | Op::Flatten
+                | Op::Normalize,
                 kind,
             ) => *kind = Kind::Single,
             (Op::Input | Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Add | Op::Activation { .. }, _) => {}

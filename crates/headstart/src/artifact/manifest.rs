@@ -2,15 +2,17 @@
 
 use crate::TrainOptions;
 use crate::fine_tune::FineTuned;
+use crate::input::Input;
 use crate::metrics::Evaluation;
 use crate::unknown::Unknown;
 use headstart_data::{Decode, Preprocess};
 use headstart_graph::{Calibration, Graph, Precision};
 use serde::{Deserialize, Serialize};
 
-/// The newest version of model files this program reads: that of models with a temperature, with a threshold for
-/// unknown images, or trained on groups.
-pub const VERSION: u32 = 3;
+/// The newest version of model files this program reads: that of models of texts.
+pub const VERSION: u32 = 4;
+/// That of other models with a temperature, with a threshold for unknown images, or trained on groups.
+pub const THIRD_VERSION: u32 = 3;
 /// That of other models that are fine-tuned, of trunks in a lower precision, and of photos that are not decoded exactly.
 pub const SECOND_VERSION: u32 = 2;
 /// The version of all other models: older programs read them too.
@@ -26,8 +28,12 @@ pub struct Manifest {
     pub headstart: String,
     /// Class names in the order of the logits.
     pub labels: Vec<String>,
-    /// What images go through.
-    pub preprocess: Preprocess,
+    /// What images go through; a model of texts has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+    /// What texts go through; a model of images has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextPart>,
     /// `arch.tag` of the backbone.
     pub backbone: String,
     /// The whole network.
@@ -70,16 +76,49 @@ pub struct Manifest {
 impl Manifest {
     /// The same, with the oldest version that can say all of it.
     pub fn with_version(self) -> Self {
-        let exact = self.precision == Precision::F32 && self.preprocess.decode == Decode::Exact;
-        let version =
-            if self.temperature.is_some() || self.unknown.is_some() || self.recipe.group_by.is_some() {
-                VERSION
-            } else if self.fine_tuned.is_some() || !exact {
-                SECOND_VERSION
-            } else {
-                FIRST_VERSION
-            };
+        let decoded = self.preprocess.as_ref().is_none_or(|p| p.decode == Decode::Exact);
+        let exact = self.precision == Precision::F32 && decoded;
+        let version = if self.text.is_some() {
+            VERSION
+        } else if self.temperature.is_some() || self.unknown.is_some() || self.recipe.group_by.is_some() {
+            THIRD_VERSION
+        } else if self.fine_tuned.is_some() || !exact {
+            SECOND_VERSION
+        } else {
+            FIRST_VERSION
+        };
         Manifest { version, ..self }
+    }
+}
+
+/// What texts go through. The tokenizer itself is a tensor of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextPart {
+    /// SHA-256 of the `tokenizer.json`.
+    pub tokenizer_sha256: String,
+    /// The most tokens of a text: longer ones are cut.
+    pub max_tokens: usize,
+    /// Whether capitals are made small before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lowercase: bool,
+    /// The ids of [`SENTENCE`]: a tokenizer that gives others here is another.
+    pub sentence_ids: Vec<u32>,
+}
+
+/// A sentence that every tokenizer makes something else of: capitals, accents, digits, signs, and words of other scripts.
+pub const SENTENCE: &str = "It's an \u{c9}lan: 1,234.5 km/h, unbelievably \u{201c}good\u{201d}! \u{7f8e}\u{4e3d} \u{43c}\u{438}\u{440} \u{1f600}";
+
+impl TextPart {
+    /// That of an input; none where it takes images.
+    pub(crate) fn of(input: &Input) -> Option<TextPart> {
+        let Input::Text(tokens) = input else { return None };
+        Some(TextPart {
+            tokenizer_sha256: tokens.sha256().to_owned(),
+            max_tokens: tokens.most(),
+            lowercase: tokens.lowercase(),
+            sentence_ids: tokens.ids(SENTENCE).unwrap_or_default(),
+        })
     }
 }
 

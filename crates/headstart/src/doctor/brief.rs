@@ -2,6 +2,7 @@
 
 use crate::Session;
 use crate::parts::Parts;
+use headstart_data::Kind;
 use std::path::Path;
 
 /// The largest class may have this many times the images of the smallest before it is said.
@@ -19,19 +20,28 @@ pub(crate) fn brief(session: &Session, data: &Path, parts: &Parts, train_labels:
         && counts[largest] >= IMBALANCE * counts[smallest].max(1)
     {
         session.progress.note(&format!(
-            "the class \"{}\" has {} images for training, \"{}\" has {}: --class-weights balanced makes them count \
+            "the class \"{}\" has {} for training, \"{}\" has {}: --class-weights balanced makes them count \
              the same",
-            parts.classes[largest], counts[largest], parts.classes[smallest], counts[smallest]
+            parts.classes[largest],
+            parts.kind.count(counts[largest]),
+            parts.classes[smallest],
+            counts[smallest]
         ));
         said = true;
     }
     let faults = parts.skipped.iter().filter(|skipped| skipped.fault).count();
     if said || faults > 0 {
-        let files = match faults {
-            0 => String::new(),
-            1 => "1 file cannot be used; ".to_owned(),
-            n => format!("{n} files cannot be used; "),
+        let thing = if parts.kind == Kind::Images { "file" } else { "row" };
+        let faulty = match faults {
+            0 => None,
+            1 => Some(format!("1 {thing} cannot be used")),
+            n => Some(format!("{n} {thing}s cannot be used")),
         };
-        session.progress.note(&format!("{files}`headstart doctor {}` looks closer", data.display()));
+        let closer = format!("`headstart doctor {}` looks closer", data.display());
+        let closer = (parts.kind == Kind::Images).then_some(closer);
+        let said: Vec<String> = faulty.into_iter().chain(closer).collect();
+        if !said.is_empty() {
+            session.progress.note(&said.join("; "));
+        }
     }
 }

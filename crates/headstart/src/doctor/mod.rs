@@ -39,7 +39,6 @@ use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
 use headstart_data::doctor::{Defect, Survey};
 use headstart_data::{Picture, Skipped};
 use headstart_graph::Precision;
-use headstart_models::Pretrained;
 use headstart_tensor::Tensor;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -83,7 +82,11 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
     let second = options.against.as_deref().map(Survey::of).transpose()?;
     let mut backbone = match options.files_only {
         true => None,
-        false => Some(Backbone::of(Pretrained::open(&options.backbone, session.home)?)?.0),
+        false => {
+            let backbone = Backbone::open(&options.backbone, None, session.home)?;
+            backbone.input.preprocess("doctor")?;
+            Some(backbone)
+        }
     };
     let files = Files::examine(session, survey, "files")?;
     let second =

@@ -60,6 +60,7 @@ impl Explainer {
     /// # Errors
     /// [`Error::NotConvolutional`] where the features before its classifier are no map of the image.
     pub fn new(backbone: &Backbone, head: &LinearHead) -> Result<Explainer, Error> {
+        let preprocess = backbone.input.preprocess("explain")?.clone();
         let graph = backbone.graph.with_classes(&backbone.classifier, head.classes())?;
         let Some(map) = last_map(&graph) else {
             return Err(Error::NotConvolutional { name: backbone.name.clone() });
@@ -84,7 +85,7 @@ impl Explainer {
             trunk,
             tail: Trainer::new(tail, freeze, BnStats::Running),
             params,
-            preprocess: backbone.preprocess.clone(),
+            preprocess,
             layer: graph.nodes()[map.index()].name.clone(),
         })
     }

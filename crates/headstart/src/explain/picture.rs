@@ -55,7 +55,8 @@ pub fn explain(
     let mut explainer = Explainer::new(&classifier.backbone, &classifier.head)?;
     let unreadable = |source: ImageError| Error::Image { path: picture.path().to_owned(), source };
     let bytes = picture.bytes().map_err(unreadable)?;
-    let image = classifier.backbone.preprocess.decode(picture, &bytes).map_err(unreadable)?;
+    let preprocess = classifier.backbone.input.preprocess("explain")?;
+    let image = preprocess.decode(picture, &bytes).map_err(unreadable)?;
     let found = explainer.explain(session, &image, class)?;
     let bytes = encode(&explainer.overlay(&image, &found.heat)).map_err(unreadable)?;
     replace_file(output, |out| out.write_all(&bytes)).map_err(Error::io("write", output))?;
@@ -69,7 +70,7 @@ pub fn explain(
         predicted: labels[argmax(&found.logits)].clone(),
         layer: explainer.layer().to_owned(),
         heat: found.heat,
-        seen: classifier.backbone.preprocess.seen(image.width, image.height),
+        seen: preprocess.seen(image.width, image.height),
         output: output.display().to_string(),
     })
 }

@@ -146,7 +146,7 @@ fn depth(session: &Session, options: &TuneOptions, prepared: &Prepared, name: &s
         options,
         graph,
         unfrozen: &unfrozen,
-        preprocess: &backbone.preprocess,
+        input: &backbone.input,
         train: &prepared.train,
         val: &prepared.val,
         class_weights: None,

@@ -5,8 +5,9 @@
 use super::CacheUse;
 use crate::backbone::space;
 use crate::features::{Sweep, Views, key};
+use crate::input::Input;
 use crate::{CachePrecision, Error, FeatureCache, Session};
-use headstart_data::{Picture, Preprocess, View};
+use headstart_data::{Picture, View};
 use headstart_graph::{Calibration, Graph, Params, Trunk};
 use headstart_models::{Home, fingerprint};
 use headstart_tensor::Tensor;
@@ -25,7 +26,7 @@ pub(crate) struct Photos {
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
     /// What images go through before the trunk.
-    pub(crate) preprocess: &'a Preprocess,
+    pub(crate) input: &'a Input,
     /// The training images.
     pub(crate) train: &'a Photos,
     /// The validation images, of which the centre is seen.
@@ -41,7 +42,7 @@ pub(crate) struct Setting<'a> {
 /// The trunk up to the cut, and what is known of its output.
 pub(crate) struct Boundary {
     trunk: Trunk,
-    preprocess: Preprocess,
+    input: Input,
     precision: CachePrecision,
     cache: Option<FeatureCache>,
     /// Views that went through the trunk when it was opened, those that were in the cache, and the seconds it took.
@@ -62,7 +63,7 @@ impl Boundary {
         let started = Instant::now();
         let mut boundary = Boundary {
             trunk: Trunk::compile(trunk, params)?,
-            preprocess: setting.preprocess.clone(),
+            input: setting.input.clone(),
             precision: setting.precision,
             cache: None,
             computed: 0,
@@ -84,7 +85,7 @@ impl Boundary {
         }
         let weights = fingerprint(trunk, params);
         let computed = (boundary.trunk.precision(), &Calibration::default());
-        let name = space(trunk, &weights, setting.preprocess, computed, setting.precision);
+        let name = space(trunk, &weights, setting.input, computed, setting.precision);
         let dim = boundary.trunk.output().len();
         let mut cache = FeatureCache::open(session.home, &name, dim, setting.precision, session.progress)?;
         let parts = [(setting.train, setting.views), (setting.val, Views { each: 1, ..setting.views })];
@@ -109,7 +110,7 @@ impl Boundary {
                 continue;
             }
             let pictures: Vec<&Picture> = photos.pictures.iter().collect();
-            let sweep = Sweep { trunk: &boundary.trunk, preprocess: setting.preprocess, views };
+            let sweep = Sweep { trunk: &boundary.trunk, input: setting.input, views };
             let (computed, cached) = (&mut boundary.computed, &mut boundary.cached);
             let swept = sweep.run(session, &mut cache, &pictures, what, &mut |_, i, row| {
                 let row = row.map_err(|e| lost(pictures[i], e.to_string()))?;
@@ -168,15 +169,13 @@ impl Boundary {
     }
 
     fn compute(&self, photos: &Photos, some: &[(usize, View, usize)]) -> Result<Vec<f32>, Error> {
-        let size = self.preprocess.values();
-        let mut inputs = vec![0.0; some.len() * size];
-        for (&(image, view, _), input) in some.iter().zip(inputs.chunks_exact_mut(size)) {
+        let mut inputs = Vec::new();
+        for &(image, view, _) in some {
             let picture = &photos.pictures[image];
             let bytes = picture.bytes().map_err(|e| lost(picture, e.to_string()))?;
             same(picture, &photos.hashes[image], &Sha256::digest(&bytes).into())?;
-            let decoded =
-                self.preprocess.decode(picture, &bytes).map_err(|e| lost(picture, e.to_string()))?;
-            self.preprocess.apply(&decoded, view, input);
+            let read = self.input.read(picture, &bytes).map_err(|e| lost(picture, e.to_string()))?;
+            self.input.append(&read, view, &mut inputs);
         }
         let mut rows = vec![0.0; some.len() * self.trunk.output().len()];
         self.trunk.run_many(&inputs, &mut rows);

@@ -8,10 +8,11 @@ use super::step::{Stepper, Tail, optimizer, rates};
 use super::unfreeze::Unfrozen;
 use super::{Best, TuneEpoch, TuneOptions, TuneRecipe};
 use crate::features::Views;
+use crate::input::Input;
 use crate::metrics::{argmax, log_loss};
 use crate::optim::Optimizer;
 use crate::{Error, Session};
-use headstart_data::{Preprocess, View};
+use headstart_data::View;
 use headstart_graph::{BnStats, Graph, Params, Trainer, Trunk};
 use headstart_tensor::{Rng, Tensor};
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ pub(crate) struct Fit<'a> {
     /// The whole network.
     pub(crate) graph: &'a Graph,
     pub(crate) unfrozen: &'a Unfrozen,
-    pub(crate) preprocess: &'a Preprocess,
+    pub(crate) input: &'a Input,
     pub(crate) train: &'a Photos,
     pub(crate) val: &'a Photos,
     pub(crate) class_weights: Option<&'a [f32]>,
@@ -98,7 +99,7 @@ impl Fit<'_> {
         });
         let views = Views { each, seed: self.options.seed, strength: recipe.augment.strength() };
         let setting = Setting {
-            preprocess: self.preprocess,
+            input: self.input,
             train: self.train,
             val: self.val,
             views,

@@ -92,7 +92,7 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
         options,
         graph,
         unfrozen,
-        preprocess: &prepared.opened.backbone.preprocess,
+        input: &prepared.opened.backbone.input,
         train: &prepared.train,
         val: &prepared.val,
         class_weights: weights.as_deref(),
@@ -302,18 +302,14 @@ fn save(
     let weights_sha256 = fingerprint(&graph, &params);
     let mut take = |part: &str| params.remove(&format!("{}.{part}", backbone.classifier)).unwrap_or_default();
     let head = LinearHead::new(take("weight"), take("bias"))?;
-    let tuned = Backbone::new(
-        graph.clone(),
-        backbone.classifier.clone(),
-        params,
-        backbone.preprocess,
-        backbone.name,
-    )?;
+    let tuned =
+        Backbone::new(graph.clone(), backbone.classifier.clone(), params, backbone.input, backbone.name)?;
     let manifest = Manifest {
         version: SECOND_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes,
-        preprocess: tuned.preprocess.clone(),
+        preprocess: Some(tuned.input.preprocess("finetune")?.clone()),
+        text: None,
         backbone: tuned.name.clone(),
         graph,
         classifier: backbone.classifier,

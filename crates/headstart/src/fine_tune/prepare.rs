@@ -11,9 +11,9 @@ use crate::metrics::correct;
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::train::HeadPart;
 use crate::{Artifact, Backbone, ClassWeights, Error, Features, Session, SkippedFile, Solver, extract};
-use headstart_data::{Item, Picture};
+use headstart_data::{Item, Picture, TextColumns};
 use headstart_graph::{Graph, ParamKind, Params, Precision};
-use headstart_models::{Pretrained, fingerprint, sha256_hex};
+use headstart_models::{fingerprint, sha256_hex};
 use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::time::Instant;
@@ -67,7 +67,7 @@ impl Opened {
     /// Where one of them cannot be, or the recipe unfreezes nothing.
     pub(crate) fn new(session: &Session, options: &TuneOptions) -> Result<Opened, Error> {
         let (backbone, given, classes) = match &options.start {
-            Start::Backbone(name) => (Backbone::of(Pretrained::open(name, session.home)?)?.0, None, None),
+            Start::Backbone(name) => (Backbone::open(name, None, session.home)?, None, None),
             Start::Model(path) => {
                 let Artifact { manifest, backbone, head, .. } = Artifact::load(path, session.home)?;
                 let precision = backbone.trunk().precision();
@@ -81,6 +81,7 @@ impl Opened {
                 (backbone, Some(Given { head, recipe, data_sha256 }), Some(labels))
             }
         };
+        backbone.input.preprocess("finetune")?;
         // The images that the head was measured on are held out again.
         let split = given.as_ref().map(|given| (given.recipe.seed, given.recipe.val_fraction));
         let (seed, val_fraction) = split.unwrap_or((options.seed, None));
@@ -92,8 +93,9 @@ impl Opened {
             val_fraction: val_fraction.unwrap_or(options.val_fraction),
             seed,
             exclude: options.exclude.as_deref(),
+            columns: &TextColumns::default(),
         };
-        let parts = Parts::open(session, &source, classes)?;
+        let parts = Parts::open(session, &source, &backbone, classes)?;
         strict(options.strict, &parts.skipped)?;
         if parts.train.is_empty() {
             return Err(Error::NothingReadable { what: "the training data".into() });
@@ -182,7 +184,7 @@ impl Prepared {
             }
         }
         let classes = &opened.parts.classes;
-        warn(session, classes, (&train, &train_labels), (&val, &val_labels));
+        warn(session, (opened.parts.kind, classes), (&train, &train_labels), (&val, &val_labels));
         let mut counts = vec![0; classes.len()];
         train_labels.iter().for_each(|&label| counts[label] += 1);
         if let Some(class) = counts.iter().position(|&n| n == 0) {

@@ -3,11 +3,13 @@
 use super::{Curve, Look, Page, Plot, percent, plural, plural_classes};
 use crate::artifact::{Manifest, Recipe};
 use crate::fine_tune::Start;
+use crate::input::Input;
 use crate::metrics::Evaluation;
 use crate::{
     Artifact, Classifier, Error, EvalReport, Session, Solver, TrainOptions, TrainReport, TuneOptions,
     TuneReport,
 };
+use headstart_data::Kind;
 use headstart_kernels::{Isa, REVISION};
 use std::path::Path;
 
@@ -29,17 +31,23 @@ impl Page {
             values: report.head.epochs.iter().map(|e| e.train_loss).collect(),
         };
         let plot = Plot { title: "Loss", share: false, curves: vec![loss], marked: None };
-        let train = plural(report.train.n, "image");
+        let train = report.kind.count(report.train.n);
+        let (others, sees) = match report.kind {
+            Kind::Images => ("pictures", "sees in"),
+            Kind::Texts => ("texts", "makes of"),
+        };
         let how = format!(
-            "The network {}, trained by others on other pictures, was kept as it is. A linear classifier was fitted to what \
-             it sees in {train} of {} in {}.",
+            "The network {}, trained by others on other {others}, was kept as it is. A linear classifier was fitted to what \
+             it {sees} {train} of {} in {}.",
             report.backbone,
             plural_classes(report.classes.len()),
             options.data.display()
         );
         let held_out = held_out(manifest.recipe.val_fraction, options.seed);
-        let lead = [vec![how], found(&report.val, "validation", &held_out), resampled(report)].concat();
+        let lead =
+            [vec![how], found(&report.val, "validation", &held_out, report.kind), resampled(report)].concat();
         Ok(Page {
+            kind: report.kind,
             title: format!("Training on {}", name(&options.data)),
             lead,
             labels: report.classes.clone(),
@@ -95,8 +103,11 @@ impl Page {
                  on other images says more."
             ),
         };
-        let lead = [vec![how], found(&report.val, "validation", " for validation"), vec![chosen]].concat();
+        let lead =
+            [vec![how], found(&report.val, "validation", " for validation", Kind::Images), vec![chosen]]
+                .concat();
         Ok(Page {
+            kind: Kind::Images,
             title: format!("Fine-tuning on {}", name(&options.data)),
             lead,
             labels: report.classes.clone(),
@@ -133,14 +144,16 @@ impl Page {
         // A folder without parts is measured as a whole.
         let part = if report.split == "train" { String::new() } else { format!(" ({}/)", report.split) };
         let how = format!(
-            "{model} ({}) was asked about the images of {}{part}.",
+            "{model} ({}) was asked about the {} of {}{part}.",
             classifier.backbone.name,
+            report.kind.many(),
             data.display(),
         );
         let manifest = Artifact::manifest_of(Path::new(model)).ok();
         Ok(Page {
+            kind: report.kind,
             title: format!("{} on {}", name(Path::new(model)), name(data)),
-            lead: [vec![how], found(&report.evaluation, "such", "")].concat(),
+            lead: [vec![how], found(&report.evaluation, "such", "", report.kind)].concat(),
             labels: classifier.labels().to_vec(),
             evaluation: report.evaluation.clone(),
             baselines: vec![("Most frequent class".into(), report.majority_accuracy)],
@@ -181,14 +194,15 @@ fn held_out(val_fraction: Option<f64>, seed: u64) -> String {
 }
 
 /// What the measures say, in words.
-fn found(e: &Evaluation, split: &str, which: &str) -> Vec<String> {
+fn found(e: &Evaluation, split: &str, which: &str, kind: Kind) -> Vec<String> {
     let [low, high] = e.accuracy_ci95.map(percent);
     let right = e.confusion.correct();
     let what = format!(
-        "Of {}{which} it answered {right} right: {}. For other images of the same kind the accuracy lies, with \
+        "Of {}{which} it answered {right} right: {}. For other {} of the same kind the accuracy lies, with \
          95 % confidence, between {low} and {high}.",
-        plural(e.n, "image"),
-        percent(e.accuracy)
+        kind.count(e.n),
+        percent(e.accuracy),
+        kind.many()
     );
     let doubt = e.doubt(split).map(|doubt| {
         let mut letters = doubt.chars();
@@ -204,7 +218,7 @@ fn found(e: &Evaluation, split: &str, which: &str) -> Vec<String> {
 fn resampled(report: &TrainReport) -> Vec<String> {
     let folds = report.folds.as_ref().map(|f| {
         let [low, high] = f.accuracy_ci95.map(percent);
-        let (right, k, n) = (percent(f.accuracy), f.folds.len(), plural(f.n, "image"));
+        let (right, k, n) = (percent(f.accuracy), f.folds.len(), report.kind.count(f.n));
         format!("With each of {n} held out once, in {k} folds, {right} were right ({low} to {high}).")
     });
     let repeats = report.repeats.as_ref().map(|r| {
@@ -238,14 +252,17 @@ fn tune_plots(report: &TuneReport) -> Vec<Plot> {
 
 fn facts(model: &str, manifest: Option<&Manifest>, classifier: &Classifier) -> Vec<(String, String)> {
     let backbone = &classifier.backbone;
-    let p = &backbone.preprocess;
-    let mut facts = vec![
-        ("Model".to_owned(), model.to_owned()),
-        ("Network".to_owned(), backbone.name.clone()),
-        (
+    let made = match &backbone.input {
+        Input::Image(p) => (
             "Images".to_owned(),
             format!("shorter side to {} pixels, the middle {} x {}", p.resize, p.crop, p.crop),
         ),
+        Input::Text(t) => ("Texts".to_owned(), format!("the first {} tokens", t.most())),
+    };
+    let mut facts = vec![
+        ("Model".to_owned(), model.to_owned()),
+        ("Network".to_owned(), backbone.name.clone()),
+        made,
         ("Precision".to_owned(), backbone.trunk().precision().to_string()),
     ];
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));

@@ -1,16 +1,13 @@
-//! The pictures of a page: which are shown, and each of them once, as a small JPEG inside the page.
+//! The pictures or texts of a page: which are shown, and each of them once.
 
-use super::base64::data_uri;
 use super::html::Html;
 use super::percent;
+use super::shown::Shown;
 use crate::Session;
 use crate::metrics::Answer;
-use headstart_data::{ImageError, Picture};
+use headstart_data::{Kind, Picture};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The longer side of a thumbnail, in pixels.
-const SIDE: usize = 128;
-const QUALITY: u8 = 76;
 /// Pictures of a page at most.
 const PICTURES: usize = 320;
 /// Characters that all pictures of a page may take: with the rest it stays below 3 MB.
@@ -21,20 +18,11 @@ const RIGHT: usize = 4;
 /// Pictures in each of the lists of mistakes and doubts.
 const LISTED: usize = 12;
 
-/// A JPEG as a data URI, its width and its height.
-pub(super) type Thumbnail = (String, usize, usize);
-
-/// `picture`, small.
-pub(super) fn thumbnail(picture: &Picture) -> Result<Thumbnail, ImageError> {
-    let image = picture.thumbnail(SIDE)?;
-    Ok((data_uri("image/jpeg", &image.to_jpeg(QUALITY)?), image.width, image.height))
-}
-
 /// Thumbnails by the position of their answer.
 #[derive(Debug, Default)]
 pub(super) struct Album {
     /// Or why there is none.
-    thumbnails: BTreeMap<usize, Result<Thumbnail, String>>,
+    thumbnails: BTreeMap<usize, Result<Shown, String>>,
     /// The pictures behind each cell, by target and answer.
     cells: BTreeMap<(usize, usize), Vec<usize>>,
     /// The mistakes that were made with the greatest certainty.
@@ -45,16 +33,16 @@ pub(super) struct Album {
 
 impl Album {
     /// Chooses among `answers` and decodes what is shown of `pictures`, which are in the same order.
-    pub(super) fn new(session: &Session, answers: &[Answer], pictures: &[Picture]) -> Album {
+    pub(super) fn new(session: &Session, kind: Kind, answers: &[Answer], pictures: &[Picture]) -> Album {
         let mut album = Album::chosen(answers);
         let wanted = album.wanted(answers);
         let thumbnails = session.pool.map(wanted.len(), |i| {
             let Some(picture) = pictures.get(wanted[i]) else { return Err("it is not at hand".to_owned()) };
-            thumbnail(picture).map_err(|e| e.to_string())
+            Shown::of(kind, picture).map_err(|e| e.to_string())
         });
         let mut left = CHARACTERS;
         for (answer, thumbnail) in wanted.into_iter().zip(thumbnails) {
-            let size = thumbnail.as_ref().map_or(0, |(uri, ..)| uri.len());
+            let size = thumbnail.as_ref().map_or(0, Shown::len);
             if size <= left {
                 left -= size;
                 album.thumbnails.insert(answer, thumbnail);
@@ -141,13 +129,13 @@ impl Album {
 
     fn image(&self, h: &mut Html, i: usize, answer: &Answer, labels: &[String]) {
         match self.thumbnails.get(&i) {
-            Some(Ok((uri, width, height))) => {
+            Some(Ok(shown)) => {
                 let name = answer.path.rsplit('/').next().unwrap_or_default();
                 let alt = format!(
                     "{name}: labelled {}, answered {}",
                     labels[answer.target], labels[answer.predicted]
                 );
-                h.void("img", &[("src", uri), ("alt", &alt), ("width", width), ("height", height)]);
+                shown.write(h, &alt);
             }
             Some(Err(why)) => {
                 h.leaf("p", &[("class", &"lost")], format_args!("not shown: {why}"));

@@ -4,8 +4,8 @@
 use super::album::Album;
 use super::base64::data_uri;
 use super::html::Html;
-use super::{Page, percent, plural, plural_classes};
-use headstart_data::RgbImage;
+use super::{Page, percent, plural_classes};
+use headstart_data::{Kind, RgbImage};
 
 /// Classes up to which the numbers of a matrix can be read.
 const READABLE: usize = 25;
@@ -17,10 +17,11 @@ const SIDE: usize = 480;
 pub(super) fn section(h: &mut Html, page: &Page, album: &Album) {
     h.section("confusion", "What was taken for what", |h| {
         let wrong = page.evaluation.n - page.evaluation.confusion.correct();
+        let behind = if page.kind == Kind::Images { "pictures" } else { "texts" };
         h.note(match wrong {
-            0 => "Every answer was right. A number opens the pictures behind it.".to_owned(),
+            0 => format!("Every answer was right. A number opens the {behind} behind it."),
             n => format!(
-                "{} of {} answers wrong. A number opens the pictures behind it.",
+                "{} of {} answers wrong. A number opens the {behind} behind it.",
                 n, page.evaluation.n
             ),
         });
@@ -30,7 +31,7 @@ pub(super) fn section(h: &mut Html, page: &Page, album: &Album) {
         let classes = page.occurring();
         if classes.len() < page.labels.len() {
             let absent = plural_classes(page.labels.len() - classes.len());
-            h.note(format_args!("{absent} without an image and without an answer left out."));
+            h.note(format_args!("{absent} without {} and without an answer left out.", page.kind.many()));
         }
         if classes.len() <= READABLE {
             h.note("Rows: the label. Columns: the answer. Bold, on the diagonal: right answers.");
@@ -108,8 +109,8 @@ fn opener(
     let (truth, taken) = (&page.labels[target], &page.labels[answer]);
     let shown: Vec<String> = album.behind(target, answer).iter().map(usize::to_string).collect();
     let title = match target == answer {
-        true => format!("{} labelled {truth}, answered so", plural(n, "image")),
-        false => format!("{} labelled {truth}, answered {taken}", plural(n, "image")),
+        true => format!("{} labelled {truth}, answered so", page.items(n)),
+        false => format!("{} labelled {truth}, answered {taken}", page.items(n)),
     };
     let pictures = shown.join(" ");
     h.leaf(

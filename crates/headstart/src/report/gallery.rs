@@ -3,6 +3,7 @@
 use super::album::Album;
 use super::html::Html;
 use super::look::Look;
+use super::shown::gallery;
 use super::{Page, plural};
 
 pub(super) fn mistakes(h: &mut Html, page: &Page, album: &Album) {
@@ -29,7 +30,7 @@ pub(super) fn doubts(h: &mut Html, page: &Page, album: &Album) {
 }
 
 fn list(h: &mut Html, page: &Page, album: &Album, answers: &[usize]) {
-    h.tag("div", &[("class", &"gallery")], |h| {
+    h.tag("div", &[("class", &gallery(page.kind))], |h| {
         for &i in answers {
             album.figure(h, i, &page.answers[i], &page.labels);
         }

@@ -43,6 +43,9 @@ impl Look {
         answers: &[Answer],
         pictures: &[Picture],
     ) -> Result<Result<Vec<Look>, String>, Error> {
+        let Ok(preprocess) = classifier.backbone.input.preprocess("explain") else {
+            return Ok(Ok(Vec::new()));
+        };
         let mut explainer = match Explainer::new(&classifier.backbone, &classifier.head) {
             Err(error @ Error::NotConvolutional { .. }) => return Ok(Err(format!("{error}."))),
             explainer => explainer?,
@@ -51,9 +54,7 @@ impl Look {
         for answer in chosen(answers) {
             session.check()?;
             let Some(picture) = pictures.get(answer) else { continue };
-            let Ok(image) =
-                picture.bytes().and_then(|bytes| classifier.backbone.preprocess.decode(picture, &bytes))
-            else {
+            let Ok(image) = picture.bytes().and_then(|bytes| preprocess.decode(picture, &bytes)) else {
                 continue;
             };
             let small = image.thumbnail(SIDE);

@@ -23,6 +23,7 @@ mod look;
 mod numbers;
 mod provenance;
 mod reliability;
+mod shown;
 
 pub use curves::{Curve, Plot};
 pub use look::{Look, Seen};
@@ -32,7 +33,7 @@ use self::html::Html;
 use crate::doctor::Findings;
 use crate::metrics::{Answer, Evaluation};
 use crate::{Error, Session, SkippedFile};
-use headstart_data::Picture;
+use headstart_data::{Kind, Picture};
 use headstart_weights::replace_file;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -48,6 +49,8 @@ const MARK: &str = "<meta name=\"generator\" content=\"headstart\">";
 /// Everything that stands in a report.
 #[derive(Debug, Clone)]
 pub struct Page {
+    /// What was answered.
+    pub kind: Kind,
     /// The heading.
     pub title: String,
     /// What was done and found, a paragraph each.
@@ -83,7 +86,7 @@ pub struct Page {
 impl Page {
     /// The page, complete. Pictures are read and made small; one that cannot be read is said to be so.
     pub fn html(&self, session: &Session) -> String {
-        let album = Album::new(session, &self.answers, &self.pictures);
+        let album = Album::new(session, self.kind, &self.answers, &self.pictures);
         let mut h = Html::default();
         self.header(&mut h);
         h.tag("main", &[], |h| {
@@ -93,7 +96,7 @@ impl Page {
             gallery::mistakes(h, self, &album);
             gallery::looks(h, self);
             gallery::doubts(h, self, &album);
-            reliability::section(h, &self.evaluation);
+            reliability::section(h, &self.evaluation, self.kind);
             findings::section(h, self, session);
             provenance::skipped(h, self);
             provenance::section(h, self);
@@ -105,6 +108,11 @@ impl Page {
         let mut title = Html::default();
         title.text(&self.title);
         filled(&[("title", &title.finish()), ("style", STYLE), ("body", &h.finish()), ("script", SCRIPT)])
+    }
+
+    /// `1 image`, `2 texts`.
+    fn items(&self, n: usize) -> String {
+        self.kind.count(n)
     }
 
     /// The classes that have an image or an answer.

@@ -3,6 +3,7 @@
 use super::html::Html;
 use super::{Page, percent};
 use crate::metrics::Evaluation;
+use headstart_data::Kind;
 
 /// Classes up to which the table of classes is open.
 const OPEN: usize = 30;
@@ -10,12 +11,12 @@ const OPEN: usize = 30;
 pub(super) fn section(h: &mut Html, page: &Page) {
     h.section("numbers", "The numbers", |h| {
         strip(h, page);
-        h.tag("div", &[("class", &"wide")], |h| measures(h, &page.evaluation));
+        h.tag("div", &[("class", &"wide")], |h| measures(h, &page.evaluation, page.kind));
         let classes = page.occurring();
         let open: &[super::html::Attribute] = if classes.len() <= OPEN { &[("open", &"open")] } else { &[] };
         h.tag("details", open, |h| {
             h.leaf("summary", &[], "Class by class");
-            h.tag("div", &[("class", &"wide")], |h| by_class(h, &page.evaluation, &classes));
+            h.tag("div", &[("class", &"wide")], |h| by_class(h, page, &classes));
         });
     });
 }
@@ -53,9 +54,17 @@ fn bar(h: &mut Html, name: &str, accuracy: f64, interval: Option<[f64; 2]>, valu
     });
 }
 
-fn measures(h: &mut Html, e: &Evaluation) {
+fn measures(h: &mut Html, e: &Evaluation, kind: Kind) {
+    let (many, name) = match kind {
+        Kind::Images => ("images", "Images"),
+        Kind::Texts => ("texts", "Texts"),
+    };
+    let (top, recall) = (
+        format!("{many} whose label is among the most probable classes"),
+        format!("of the {many} of a class those that are found, mean over classes"),
+    );
     let mut rows: Vec<(String, String, &str)> = vec![
-        ("Images".into(), e.n.to_string(), "that were asked about"),
+        (name.into(), e.n.to_string(), "that were asked about"),
         ("Accuracy".into(), percent(e.accuracy), "answers that are right"),
         (
             "Balanced accuracy".into(),
@@ -63,9 +72,8 @@ fn measures(h: &mut Html, e: &Evaluation) {
             "the same, every class counting as much as any other",
         ),
     ];
-    for top in &e.top_k {
-        let what = "images whose label is among the most probable classes";
-        rows.push((format!("Top-{} accuracy", top.k), percent(top.accuracy), what));
+    for k in &e.top_k {
+        rows.push((format!("Top-{} accuracy", k.k), percent(k.accuracy), &top));
     }
     let m = &e.macro_average;
     rows.extend([
@@ -74,11 +82,7 @@ fn measures(h: &mut Html, e: &Evaluation) {
             percent(m.precision),
             "of the answers of a class those that are right, mean over classes",
         ),
-        (
-            "Macro recall".into(),
-            percent(m.recall),
-            "of the images of a class those that are found, mean over classes",
-        ),
+        ("Macro recall".into(), percent(m.recall), &recall),
         ("Macro F1".into(), percent(m.f1), "the harmonic mean of both, mean over classes"),
         ("Log loss".into(), format!("{:.4}", e.loss), "how far probabilities are from the truth: 0 is best"),
         ("Brier score".into(), format!("{:.4}", e.brier), "the same by squares: 0 is best, 2 is worst"),
@@ -102,17 +106,20 @@ fn measures(h: &mut Html, e: &Evaluation) {
     });
 }
 
-fn by_class(h: &mut Html, e: &Evaluation, classes: &[usize]) {
+fn by_class(h: &mut Html, page: &Page, classes: &[usize]) {
+    let (e, many) = (&page.evaluation, page.kind.many());
     h.tag("table", &[("class", &"classes")], |h| {
         h.leaf(
             "caption",
             &[],
-            "Precision: of the answers, how many are right. Recall: of the images, how many are found.",
+            format_args!(
+                "Precision: of the answers, how many are right. Recall: of the {many}, how many are found."
+            ),
         );
         h.tag("thead", &[], |h| {
             h.tag("tr", &[], |h| {
                 h.leaf("th", &[("scope", &"col")], "class");
-                for name in ["images", "precision", "recall", "F1"] {
+                for name in [many, "precision", "recall", "F1"] {
                     h.leaf("th", &[("scope", &"col"), ("class", &"number")], name);
                 }
             });

@@ -40,7 +40,8 @@
       const text = pictures.length ? `${pictures.length} of them are in this page.` : "None of them is in this page.";
       panel.append(element("p", text, "note"));
     }
-    const gallery = element("div", "", "gallery");
+    const texts = document.querySelector(".said");
+    const gallery = element("div", "", texts ? "gallery texts" : "gallery");
     for (const i of pictures) {
       const original = document.getElementById(`picture-${i}`);
       if (!original) continue;

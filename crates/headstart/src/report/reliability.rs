@@ -3,8 +3,9 @@
 use super::axis::Axis;
 use super::curves::{label, line};
 use super::html::Html;
-use super::{percent, plural};
+use super::percent;
 use crate::metrics::{Evaluation, ReliabilityBin};
+use headstart_data::Kind;
 
 const WIDTH: f64 = 360.0;
 const LEFT: f64 = 46.0;
@@ -15,7 +16,7 @@ const FOOT: f64 = 250.0;
 const COUNTS: [f64; 2] = [312.0, 274.0];
 const HEIGHT: f64 = 348.0;
 
-pub(super) fn section(h: &mut Html, evaluation: &Evaluation) {
+pub(super) fn section(h: &mut Html, evaluation: &Evaluation, kind: Kind) {
     h.section("reliability", "Do the probabilities mean what they say?", |h| {
         h.note(format_args!(
             "Answers are put into bins by their probability. Bars that reach the dashed line are of honest probabilities; \
@@ -23,10 +24,10 @@ pub(super) fn section(h: &mut Html, evaluation: &Evaluation) {
              calibration error).",
             points(evaluation.ece)
         ));
-        h.tag("div", &[("class", &"plots")], |h| draw(h, evaluation));
+        h.tag("div", &[("class", &"plots")], |h| draw(h, evaluation, kind));
         h.tag("details", &[], |h| {
             h.leaf("summary", &[], "As numbers");
-            h.tag("div", &[("class", &"wide")], |h| numbers(h, &evaluation.reliability));
+            h.tag("div", &[("class", &"wide")], |h| numbers(h, &evaluation.reliability, kind));
         });
     });
 }
@@ -35,7 +36,7 @@ fn points(share: f64) -> String {
     format!("{:.1} points", 100.0 * share)
 }
 
-fn draw(h: &mut Html, evaluation: &Evaluation) {
+fn draw(h: &mut Html, evaluation: &Evaluation, kind: Kind) {
     let (x, y) = (Axis::share([LEFT, WIDTH - RIGHT]), Axis::share([FOOT, TOP]));
     let title = format!(
         "Reliability diagram: the share of right answers by the probability they were given, {} on average off",
@@ -51,18 +52,18 @@ fn draw(h: &mut Html, evaluation: &Evaluation) {
             }
             let most = evaluation.reliability.iter().map(|b| b.n).max().unwrap_or(1).max(1);
             for bin in evaluation.reliability.iter().filter(|b| b.n > 0) {
-                bar(h, bin, &x, &y, most);
+                bar(h, bin, (&x, &y), most, kind);
             }
             line(h, "honest", [x.at(0.0), y.at(0.0)], [x.at(1.0), y.at(1.0)]);
             line(h, "grid", [LEFT, COUNTS[0]], [WIDTH - RIGHT, COUNTS[0]]);
-            label(h, "end", [LEFT - 6.0, COUNTS[0]], "images");
+            label(h, "end", [LEFT - 6.0, COUNTS[0]], kind.many());
             label(h, "middle", [(LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 4.0], "probability of the answer");
             label(h, "start", [LEFT + 6.0, TOP + 12.0], "right answers");
         });
     });
 }
 
-fn bar(h: &mut Html, bin: &ReliabilityBin, x: &Axis, y: &Axis, most: usize) {
+fn bar(h: &mut Html, bin: &ReliabilityBin, (x, y): (&Axis, &Axis), most: usize, kind: Kind) {
     let (from, to) = (x.at(bin.low) + 1.0, x.at(bin.high) - 1.0);
     let (Some(accuracy), Some(confidence)) = (bin.accuracy, bin.confidence) else { return };
     let mut block = |class: &str, top: f64, foot: f64| {
@@ -75,7 +76,7 @@ fn bar(h: &mut Html, bin: &ReliabilityBin, x: &Axis, y: &Axis, most: usize) {
                 &[],
                 format_args!(
                     "{}, {} right, {} on average",
-                    plural(bin.n, "image"),
+                    kind.count(bin.n),
                     percent(accuracy),
                     percent(confidence)
                 ),
@@ -92,11 +93,11 @@ fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-fn numbers(h: &mut Html, bins: &[ReliabilityBin]) {
+fn numbers(h: &mut Html, bins: &[ReliabilityBin], kind: Kind) {
     h.tag("table", &[], |h| {
         h.tag("thead", &[], |h| {
             h.tag("tr", &[], |h| {
-                for name in ["probability", "images", "on average", "right"] {
+                for name in ["probability", kind.many(), "on average", "right"] {
                     h.leaf("th", &[("scope", &"col"), ("class", &"number")], name);
                 }
             });

@@ -4,7 +4,7 @@ use crate::doctor::{self, Findings, Image, Images};
 use crate::metrics::Answer;
 use crate::parts::Parts;
 use crate::{Error, Features, Session};
-use headstart_data::{Item, Picture};
+use headstart_data::{Item, Kind, Picture};
 use headstart_tensor::Tensor;
 
 /// Suspects whose images are kept to be shown.
@@ -36,9 +36,11 @@ pub(super) fn doubts(
     let (found, suspects) = doctor::findings(session, &images, &hashes, &values, answers)?;
     let suspected = suspects.into_iter().take(SUSPECTED).map(|i| all[i].0.clone()).collect();
     if !found.suspects.is_empty() || !found.duplicates.is_empty() {
+        let what = parts.kind.many();
+        let lists = if parts.kind == Kind::Images { "`headstart doctor`" } else { "the report" };
         session.progress.note(&format!(
-            "labels that look wrong: {}; groups of images that are the same or nearly so: {}; validation images that stand \
-             nearly among those for training: {} (`headstart doctor` lists them)",
+            "labels that look wrong: {}; groups of {what} that are the same or nearly so: {}; validation {what} that stand \
+             nearly among those for training: {} ({lists} lists them)",
             found.suspects.len(),
             found.duplicates.len(),
             found.leaks.len()

@@ -8,12 +8,15 @@ use crate::fit::Epoch;
 use crate::metrics::{Answer, Evaluation};
 use crate::precision::PrecisionPart;
 use crate::unknown::Unknown;
-use headstart_data::Picture;
+use headstart_data::{Kind, Picture};
 use serde::Serialize;
 
 /// What `train` reports.
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainReport {
+    /// What was learned from; not part of the JSON.
+    #[serde(skip)]
+    pub kind: Kind,
     /// `arch.tag`.
     pub backbone: String,
     /// Class names in label order.

@@ -1,0 +1,184 @@
+//! Texts from a table to a classifier and its answers, with a tiny encoder of seeded weights.
+#![allow(clippy::unwrap_used)]
+
+mod place;
+
+use place::{Place, bytes, err, out};
+use std::io::Write;
+use std::process::Stdio;
+
+const ENCODER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../headstart-models/tests/fixtures/tiny_encoder");
+
+/// Sixty short reviews with a word that gives the label away, in a table of each format, and a folder of splits.
+fn reviews(place: &Place) {
+    let (good, bad) =
+        (["good", "great", "fine", "lovely", "funny"], ["bad", "dull", "awful", "boring", "sad"]);
+    let rows: Vec<(String, &str)> = (0..60)
+        .map(|i| {
+            let (words, label) = if i % 2 == 0 { (good, "pos") } else { (bad, "neg") };
+            let subject = ["the film", "a movie", "this \"plot\"", "the acting", "music"][i / 10 % 5];
+            let very = ["", " very", " so"][i % 3];
+            (format!("{subject} was{very} {} {}", words[i / 2 % 5], "!".repeat(i / 20)), label)
+        })
+        .collect();
+    let write = |name: &str, text: String| {
+        let path = place.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let lines = |from: usize, to: usize| {
+        rows[from..to].iter().map(|(text, label)| format!("{text}\t{label}\n")).collect::<String>()
+    };
+    write("reviews.tsv", format!("text\tlabel\n{}", lines(0, 60)));
+    write("splits/train.tsv", lines(0, 40));
+    write("splits/dev.tsv", lines(40, 50));
+    write("splits/test.tsv", lines(50, 60));
+}
+
+fn train(place: &Place, options: &str) -> serde_json::Value {
+    place.json(&format!("train {options} --backbone {ENCODER} --json"))
+}
+
+#[test]
+fn reviews_become_a_classifier_that_is_measured_and_asked() {
+    let place = Place::new();
+    reviews(&place);
+    let report = train(&place, "reviews.tsv -o m.safetensors --threads 1");
+    assert_eq!((&report["backbone"], &report["train"]["n"]), (&"tiny_encoder".into(), &48.into()));
+    assert!(report["val"]["accuracy"].as_f64() > Some(0.8), "{report}");
+    assert_eq!(report["classes"], serde_json::json!(["neg", "pos"]));
+    assert_eq!((&report["features"]["cached"], &report["skipped"]), (&0.into(), &serde_json::json!([])));
+
+    // The same from the cache, with more threads: the same bytes.
+    let again = train(&place, "reviews.tsv -o again.safetensors --threads 2");
+    assert_eq!(again["features"]["computed"], 0);
+    assert_eq!(bytes(&place.path("m.safetensors")), bytes(&place.path("again.safetensors")));
+    std::fs::remove_dir_all(place.path("home")).unwrap();
+    train(&place, "reviews.tsv -o anew.safetensors --threads 2");
+    assert_eq!(bytes(&place.path("m.safetensors")), bytes(&place.path("anew.safetensors")));
+
+    // The model needs nothing but its file.
+    let eval = place.json("eval m.safetensors reviews.tsv --json --report eval.html");
+    assert_eq!(eval["n"], 60);
+    assert!(eval["accuracy"].as_f64() > Some(0.75), "{eval}");
+    let mut asked =
+        place.command("predict m.safetensors --json --text").arg("a lovely film").output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!((&answer["path"], &answer["label"]), (&"text".into(), &"pos".into()), "{}", err(&asked));
+    asked = place.run("predict m.safetensors reviews.tsv --top 1");
+    let lines = out(&asked);
+    assert_eq!(
+        (lines.lines().count(), lines.lines().nth(1).unwrap().split(' ').take(2).collect::<Vec<_>>()),
+        (60, vec!["reviews.tsv:3:", "neg"])
+    );
+    let mut child = place
+        .command("predict m.safetensors - --top 1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"awful acting\n\ngreat music").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(out(&output).starts_with("-:1: neg") && out(&output).contains("\n-:3: pos"), "{}", out(&output));
+    assert_eq!(
+        (output.status.code(), err(&output).contains("skipped -:2: the text is empty")),
+        (Some(1), true)
+    );
+}
+
+#[test]
+fn a_folder_of_splits_is_trained_on_chosen_on_and_tested_on() {
+    let place = Place::new();
+    reviews(&place);
+    let columns = "--text-column 1 --label-column 2";
+    let report = train(&place, &format!("splits {columns} -o m.safetensors"));
+    assert_eq!((&report["train"]["n"], &report["val"]["n"]), (&40.into(), &10.into()));
+    let eval = place.json(&format!("eval m.safetensors splits {columns} --json --answers a.jsonl"));
+    assert_eq!((&eval["split"], &eval["n"]), (&"test".into(), &10.into()));
+    let first = String::from_utf8(bytes(&place.path("a.jsonl"))).unwrap();
+    assert!(first.starts_with("{\"path\":\"test.tsv:1\""), "{first}");
+    let embedded = place.json(&format!("embed splits {columns} --backbone {ENCODER} -o f.npy --json"));
+    assert_eq!((&embedded["n"], &embedded["dim"], &embedded["cached"]), (&60.into(), &24.into(), &60.into()));
+    let half =
+        place.json(&format!("embed splits {columns} --backbone {ENCODER} --precision bf16 -o h.npy --json"));
+    assert_eq!(half["cached"], 0);
+    assert_ne!(bytes(&place.path("f.npy")), bytes(&place.path("h.npy")));
+}
+
+#[test]
+fn the_report_shows_mistakes_as_text() {
+    let place = Place::new();
+    reviews(&place);
+    // Texts that would be markup.
+    let text =
+        std::fs::read_to_string(place.path("reviews.tsv")).unwrap().replace("the film", "<b>film</b> &");
+    std::fs::write(place.path("reviews.tsv"), text).unwrap();
+    train(&place, "reviews.tsv -o m.safetensors");
+    place.json("eval m.safetensors reviews.tsv --json --report eval.html");
+    let page = std::fs::read_to_string(place.path("eval.html")).unwrap();
+    assert!(page.contains("&lt;b&gt;film&lt;/b&gt; &amp; was"));
+    assert!(page.contains("class=\"gallery texts\""));
+    assert!(!page.contains("<img") && !page.contains("Where the network looked"));
+    let page = std::fs::read_to_string(place.path("m.report.html")).unwrap();
+    assert!(page.contains("trained by others on other texts") && page.contains("class=\"said\""));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_words() {
+    let place = Place::new();
+    reviews(&place);
+    place.colours();
+    train(&place, "reviews.tsv -o m.safetensors");
+    let refused = |line: &str| {
+        let output = place.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", out(&output));
+        err(&output)
+    };
+    let encoder = format!("--backbone {ENCODER}");
+    if cfg!(feature = "embedded-weights") {
+        let message = refused("train reviews.tsv");
+        assert!(
+            message.contains("reviews.tsv holds texts") && message.contains("--backbone DIR"),
+            "{message}"
+        );
+    }
+    for (line, message) in [
+        (format!("train data {encoder}"), "data holds images, and tiny_encoder reads texts"),
+        (format!("train reviews.tsv {encoder} --views 3"), "--views works on images"),
+        (format!("train reviews.tsv {encoder} --slim"), "--slim works on images"),
+        (format!("train reviews.tsv {encoder} --precision int8"), "int8 works on images"),
+        (format!("train reviews.tsv {encoder} --precision auto"), "--precision auto works on images"),
+        (format!("train reviews.tsv {encoder} --weights x.pt"), "holds its weights"),
+        (format!("train reviews.tsv {encoder} --text-column 0"), "columns are counted from 1"),
+        (format!("train reviews.tsv {encoder} --text-column txt"), "it has: text, label"),
+        ("train reviews.tsv --backbone home".into(), "there is no config.json"),
+        ("eval m.safetensors data".into(), "holds images"),
+        ("predict m.safetensors data/red/0.png".into(), "is an image"),
+        ("predict m.safetensors gone.tsv".into(), "--text gives a text itself"),
+        ("predict m.safetensors reviews.tsv --tta 2".into(), "--tta works on images"),
+        (format!("predict {ENCODER} reviews.tsv"), "a text encoder has no classes of its own"),
+        ("finetune m.safetensors reviews.tsv".into(), "finetune works on images"),
+        ("explain m.safetensors data/red/0.png".into(), "explain works on images"),
+        ("doctor reviews.tsv".into(), "reviews.tsv holds texts, and this looks at images only"),
+    ] {
+        let found = refused(&line);
+        assert!(found.contains(message), "{line}: {found}");
+    }
+}
+
+#[test]
+fn a_model_whose_tokenizer_was_changed_is_refused() {
+    let place = Place::new();
+    reviews(&place);
+    train(&place, "reviews.tsv -o m.safetensors");
+    let path = place.path("m.safetensors");
+    let mut file = bytes(&path);
+    let word = b"\"awful\"";
+    let at = file.windows(word.len()).position(|w| w == word).unwrap();
+    file[at..at + word.len()].copy_from_slice(b"\"lawfu\"");
+    std::fs::write(&path, file).unwrap();
+    let output = place.run("predict m.safetensors reviews.tsv");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("its tokenizer is not the one its manifest names"), "{}", err(&output));
+}

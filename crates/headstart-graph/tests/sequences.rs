@@ -1,0 +1,85 @@
+//! Sequences of any length through one compiled network: the same bytes alone and in company, and those of a network that
+//! was compiled for exactly that length.
+#![allow(clippy::unwrap_used)]
+
+use headstart_graph::{
+    AddRows, Calibration, Embedding, Graph, GraphBuilder, Linears, Op, Params, Pooled, Precision, Smooth,
+    TokenPool, Trunk,
+};
+use headstart_kernels::Pool;
+use headstart_tensor::{Rng, Tensor};
+use headstart_testing::seeded;
+
+/// One block over 40 words, its mean of length 1. The width is the number of tokens: an extent says nothing of itself.
+fn encoder(tokens: usize) -> Graph {
+    const WIDTH: usize = 12;
+    let mut b = GraphBuilder::new([tokens]);
+    let ids = b.input();
+    let mask = b.add("mask", Op::PadMask { pad: 0 }, &[ids]).unwrap();
+    let x = b.add("words", Op::Embedding(Embedding { entries: 40, features: WIDTH }), &[ids]).unwrap();
+    let rows = |step| Op::AddRows(AddRows { entries: 16, features: WIDTH, first: 0, step, whole: false });
+    let x = b.add("positions", rows(1), &[x]).unwrap();
+    let x = b.add("segment", rows(0), &[x]).unwrap();
+    let x = b.layer_norm("norm", x, 1e-12).unwrap();
+    let parts = ["query", "key", "value"].map(String::from).to_vec();
+    let joint = Linears { in_features: WIDTH, out_features: WIDTH, parts };
+    let qkv = b.add("self", Op::Linears(joint), &[x]).unwrap();
+    let y = b.attention("attention", qkv, 3, Some(mask)).unwrap();
+    let y = b.linear("output", y, WIDTH).unwrap();
+    let x = b.add("add", Op::Add, &[y, x]).unwrap();
+    // An odd width: stored in halves, a token's row ends inside a word.
+    let y = b.linear("up", x, 17).unwrap();
+    let y = b.smooth("gelu", y, Smooth::Gelu).unwrap();
+    let y = b.linear("down", y, WIDTH).unwrap();
+    let x = b.add("add1", Op::Add, &[y, x]).unwrap();
+    let x = b.layer_norm("norm2", x, 1e-12).unwrap();
+    let x = b.add("pool", Op::TokenPool(TokenPool { pooled: Pooled::Mean, mask: true }), &[x, mask]).unwrap();
+    let x = b.linear("pooler", x, 5).unwrap();
+    b.add("normalize", Op::Normalize, &[x]).unwrap();
+    b.finish()
+}
+
+fn params(graph: &Graph) -> Params {
+    let values = |p: headstart_graph::ParamSpec| (p.name.clone(), seeded(&p.name, p.shape.dims(), 4, 1.0));
+    graph.params().into_iter().map(values).collect()
+}
+
+#[test]
+fn a_sequence_gives_the_same_bytes_at_every_length_alone_and_in_company() {
+    let graph = encoder(12);
+    let params = params(&graph);
+    let mut rng = Rng::new(8);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let compile =
+            |graph: &Graph| Trunk::compile_in(precision, graph, &params, &Calibration::default()).unwrap();
+        let trunk = compile(&graph);
+        assert!(trunk.takes_sequences());
+        for tokens in 1..=12 {
+            let n = 45;
+            let ids: Vec<f32> =
+                (0..n * tokens).map(|_| (1.0 + 39.0 * rng.uniform()).floor() as f32).collect();
+            let mut together = vec![f32::NAN; 5 * n];
+            trunk.run_sequences(tokens, &ids, &mut together);
+            assert!(together.iter().all(|v| v.is_finite()), "{precision} {tokens}");
+            for (ids, expected) in ids.chunks(tokens).zip(together.chunks(5)) {
+                let mut alone = vec![f32::NAN; 5];
+                trunk.run_sequences(tokens, ids, &mut alone);
+                assert_eq!(alone, expected, "{precision}, {tokens} tokens");
+            }
+            let exact = compile(&graph.with_input([tokens]).unwrap());
+            for threads in [1, 3] {
+                let x = Tensor::new([n, tokens], ids.clone()).unwrap();
+                let found = exact.run(&Pool::new(threads), &x).unwrap();
+                assert_eq!(found.data(), together, "{precision}, {tokens} tokens, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn images_and_features_are_no_sequences() {
+    let mut b = GraphBuilder::new([5]);
+    b.linear("fc", b.input(), 3).unwrap();
+    let graph = b.finish();
+    assert!(!Trunk::compile(&graph, &params(&graph)).unwrap().takes_sequences());
+}
