@@ -22,7 +22,7 @@ const GROUP: usize = 8;
 
 /// Tokens of several sequences that are run at once: enough that weights, read once for all of them, cost little, and few
 /// enough that their activations stay in the second-level cache.
-const TOKENS: usize = 256;
+const TOKENS: usize = 128;
 
 /// The most words that a thread's buffers may take (2 GiB).
 const MAX_MEMORY: usize = 1 << 29;

@@ -1,9 +1,9 @@
 //! Which items a thread takes at once.
 
 /// Tokens of a batch of texts.
-const TOKENS: usize = 512;
+const TOKENS: usize = 256;
 /// Texts of a batch that cost nothing.
-const FREE: usize = 64;
+const FREE: usize = 32;
 
 /// Whole groups of `n` items in their order, as many for each thread, so that none waits for the others at the end.
 pub(super) fn even(n: usize, group: usize, threads: usize) -> Vec<Vec<usize>> {
