@@ -78,11 +78,14 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data/text/sst2"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sentences", type=int, default=0, help="as many of them, evenly spaced; 0 for all")
     parser.add_argument("--most", type=int, default=256, help="tokens of a sentence")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     # Of equal sentences the second comes from the cache: each is there once.
     texts = list(dict.fromkeys(sentences(options.data)))
+    if 0 < options.sentences < len(texts):
+        texts = [texts[i * len(texts) // options.sentences] for i in range(options.sentences)]
     engine, probe = PyTorch(options.encoder, options.most), Probe(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "all.tsv"
@@ -92,7 +95,7 @@ def main():
             found, _ = headstart(options.encoder, table, options.threads, precision)
             expected = engine.embed([texts[i] for i in some])
             apart = np.linalg.norm(found[some] - expected, axis=1) / np.linalg.norm(expected, axis=1)
-            print(f"{precision}: 100 sentences, relative L2 at most {apart.max():.2e}, mean {apart.mean():.2e}")
+            print(f"{precision}: 100 sentences, relative L2 at most {apart.max():.2e}, mean {apart.mean():.2e}", flush=True)
         racers = {
             "headstart f32": lambda: headstart(options.encoder, table, options.threads, "f32")[1],
             "headstart bf16": lambda: headstart(options.encoder, table, options.threads, "bf16")[1],
@@ -104,6 +107,7 @@ def main():
         for _ in range(options.rounds):
             for name, timing in racers.items():
                 rates[name].append(probe.guarded(timing))
+                print(f"{name}: {rates[name][-1]:.1f} sentences/s", flush=True)
     print(f"\ntorch {torch.__version__}, transformers {transformers.__version__}, {options.threads} threads, "
           f"{len(texts)} sentences, batches of {BATCH}, {options.rounds} rounds, peak {probe.best:.0f} GFLOP/s\n")
     print("| engine | sentences/s (median) | min | max | by PyTorch |\n| --- | --- | --- | --- | --- |")
