@@ -1,7 +1,7 @@
 //! The report as a page: opened in a real browser, and with names that want to be more than names.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-use headstart::data::Picture;
+use headstart::data::{Kind, Picture};
 use headstart::doctor::{Findings, Suspect};
 use headstart::metrics::{Answer, Evaluation};
 use headstart::models::Home;
@@ -37,6 +37,7 @@ fn page() -> Page {
     };
     let curve = |name, first, values: &[f64]| Curve { name, first, values: values.to_vec() };
     Page {
+        kind: Kind::Images,
         title: format!("Training on {HOSTILE}"),
         lead: vec![format!("In {HOSTILE}.")],
         evaluation: Evaluation::new(&logits, &targets, &labels).unwrap(),
