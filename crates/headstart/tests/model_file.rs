@@ -51,7 +51,8 @@ fn model_of(graph: Graph, classifier: &str) -> Artifact {
         version: FIRST_VERSION,
         headstart: "0.1.0".into(),
         labels: vec!["ants".into(), "bees".into()],
-        preprocess,
+        preprocess: Some(preprocess),
+        text: None,
         backbone: "small.none".into(),
         graph,
         classifier: classifier.into(),
@@ -167,7 +168,8 @@ fn features_of_another_structure_with_the_same_weights_are_not_taken_from_the_ca
             .into_iter()
             .map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0)))
             .collect();
-        Backbone::new(graph, "fc".into(), params, model().manifest.preprocess, "small.none".into()).unwrap()
+        let preprocess = model().manifest.preprocess.unwrap();
+        Backbone::new(graph, "fc".into(), params, preprocess, "small.none".into()).unwrap()
     };
     b.stage("all");
     let (one, other) = (build(b.clone(), 1e-5), build(b, 1e-1));
