@@ -11,14 +11,13 @@ const ENCODER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../headstart-models/
 
 /// Sixty short reviews with a word that gives the label away, in a table of each format, and a folder of splits.
 fn reviews(place: &Place) {
-    let (good, bad) =
-        (["good", "great", "fine", "lovely", "funny"], ["bad", "dull", "awful", "boring", "sad"]);
     let rows: Vec<(String, &str)> = (0..60)
         .map(|i| {
-            let (words, label) = if i % 2 == 0 { (good, "pos") } else { (bad, "neg") };
+            let (words, label) =
+                if i % 2 == 0 { (["good", "great"], "pos") } else { (["dull", "boring"], "neg") };
             let subject = ["the film", "a movie", "this \"plot\"", "the acting", "music"][i / 10 % 5];
-            let very = ["", " very", " so"][i % 3];
-            (format!("{subject} was{very} {} {}", words[i / 2 % 5], "!".repeat(i / 20)), label)
+            let word = words[i / 2 % 2];
+            (format!("{subject} was {word}, {word} {}", "!".repeat(i / 20)), label)
         })
         .collect();
     let write = |name: &str, text: String| {
@@ -45,7 +44,7 @@ fn reviews_become_a_classifier_that_is_measured_and_asked() {
     reviews(&place);
     let report = train(&place, "reviews.tsv -o m.safetensors --threads 1");
     assert_eq!((&report["backbone"], &report["train"]["n"]), (&"tiny_encoder".into(), &48.into()));
-    assert!(report["val"]["accuracy"].as_f64() > Some(0.8), "{report}");
+    assert_eq!(report["val"]["accuracy"], 1.0, "{report}");
     assert_eq!(report["classes"], serde_json::json!(["neg", "pos"]));
     assert_eq!((&report["features"]["cached"], &report["skipped"]), (&0.into(), &serde_json::json!([])));
 
@@ -60,17 +59,17 @@ fn reviews_become_a_classifier_that_is_measured_and_asked() {
     // The model needs nothing but its file.
     let eval = place.json("eval m.safetensors reviews.tsv --json --report eval.html");
     assert_eq!(eval["n"], 60);
-    assert!(eval["accuracy"].as_f64() > Some(0.75), "{eval}");
+    assert_eq!(eval["accuracy"], 1.0, "{eval}");
     let mut asked =
-        place.command("predict m.safetensors --json --text").arg("a lovely film").output().unwrap();
+        place.command("predict m.safetensors --json --text").arg("a film was great, great").output().unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
-    // An encoder of random weights is right most of the time: a single answer is some class.
-    assert!(report["classes"].as_array().unwrap().contains(&answer["label"]), "{}", err(&asked));
-    assert_eq!(answer["path"], "text");
+    assert_eq!((&answer["path"], &answer["label"]), (&"text".into(), &"pos".into()), "{}", err(&asked));
     asked = place.run("predict m.safetensors reviews.tsv --top 1");
     let lines = out(&asked);
-    assert_eq!(lines.lines().count(), 60);
-    assert!(lines.lines().nth(1).unwrap().starts_with("reviews.tsv:3: "), "{lines}");
+    assert_eq!(
+        (lines.lines().count(), lines.lines().nth(1).unwrap().split(' ').take(2).collect::<Vec<_>>()),
+        (60, vec!["reviews.tsv:3:", "neg"])
+    );
     let mut child = place
         .command("predict m.safetensors - --top 1")
         .stdin(Stdio::piped())
@@ -78,9 +77,9 @@ fn reviews_become_a_classifier_that_is_measured_and_asked() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(b"awful acting\n\ngreat music").unwrap();
+    child.stdin.take().unwrap().write_all(b"the acting was dull, dull\n\nmusic was great, great").unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(out(&output).starts_with("-:1: ") && out(&output).contains("\n-:3: "), "{}", out(&output));
+    assert!(out(&output).starts_with("-:1: neg") && out(&output).contains("\n-:3: pos"), "{}", out(&output));
     assert_eq!(
         (output.status.code(), err(&output).contains("skipped -:2: the text is empty")),
         (Some(1), true)
@@ -107,17 +106,52 @@ fn a_folder_of_splits_is_trained_on_chosen_on_and_tested_on() {
 }
 
 #[test]
+fn texts_of_other_kinds_are_read_from_the_column_that_is_named() {
+    let place = Place::new();
+    reviews(&place);
+    let text = std::fs::read_to_string(place.path("reviews.tsv")).unwrap().replacen("text", "said", 1);
+    let (header, rows) = text.split_once('\n').unwrap();
+    // Enough for validation to set a threshold.
+    std::fs::write(place.path("many.tsv"), format!("{header}\n{}", rows.repeat(5))).unwrap();
+    std::fs::write(place.path("other.tsv"), "note\tsaid\nx\tq w x z 1 2\ny\tv v v v\n").unwrap();
+    train(&place, "many.tsv --text-column said -o m.safetensors");
+    let report = place.json("eval m.safetensors many.tsv --text-column said --ood other.tsv --json");
+    assert_eq!(report["other"]["n"], 2, "{report}");
+}
+
+#[test]
+fn an_encoder_that_leaves_its_pooling_open_is_said_to() {
+    let place = Place::new();
+    reviews(&place);
+    std::fs::create_dir(place.path("plain")).unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(std::path::Path::new(ENCODER).join(file), place.path("plain").join(file)).unwrap();
+    }
+    let said = |backbone: &str| {
+        let output = place.run(&format!("train reviews.tsv --backbone {backbone} -o m.safetensors"));
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        (err(&output).contains("their mean is taken"), out(&output))
+    };
+    assert!(said("plain").0);
+    let (open, told) = said(ENCODER);
+    assert!(!open && told.contains("too few validation texts to tell"), "{told}");
+}
+
+#[test]
 fn the_report_shows_mistakes_as_text() {
     let place = Place::new();
     reviews(&place);
-    // Texts that would be markup.
+    // Texts that would be markup, some of them with the wrong label.
     let text =
         std::fs::read_to_string(place.path("reviews.tsv")).unwrap().replace("the film", "<b>film</b> &");
-    std::fs::write(place.path("reviews.tsv"), text).unwrap();
+    let wrong = "<b>film</b> & was great, great\tneg\n".repeat(4);
+    std::fs::write(place.path("reviews.tsv"), text + &wrong).unwrap();
     train(&place, "reviews.tsv -o m.safetensors");
     place.json("eval m.safetensors reviews.tsv --json --report eval.html");
     let page = std::fs::read_to_string(place.path("eval.html")).unwrap();
-    assert!(page.contains("&lt;b&gt;film&lt;/b&gt; &amp; was"));
+    assert!(
+        page.contains("&lt;b&gt;film&lt;/b&gt; &amp; was great") && page.contains("4 of 64 answers wrong")
+    );
     assert!(page.contains("class=\"gallery texts\""));
     assert!(!page.contains("<img") && !page.contains("Where the network looked"));
     let page = std::fs::read_to_string(place.path("m.report.html")).unwrap();

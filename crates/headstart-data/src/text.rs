@@ -9,7 +9,8 @@ mod rows;
 pub use columns::{Column, TextColumns};
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,10 @@ use crate::{DataError, Picture, SkipReason, Skipped, image};
 
 /// Larger files are no tables to be read at once.
 const MAX_FILE: u64 = 1 << 30;
+/// Bytes at the start of a file that tell what it is.
+const MAX_HEADER: u64 = 1 << 16;
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Bytes of a text at most: a long novel.
 const MAX_TEXT: usize = 1 << 20;
 
@@ -31,12 +36,19 @@ pub(crate) fn is_text(path: &Path, columns: &TextColumns) -> bool {
         None => false,
         Some(Format::JsonLines) => true,
         Some(_) if !columns.is_default() => true,
-        Some(format) => fs::read(path).is_ok_and(|bytes| {
+        Some(format) => start(path).is_ok_and(|bytes| {
             let header = rows::header(&bytes, format);
             let has = |name: &str| header.iter().any(|h| h.eq_ignore_ascii_case(name));
             has("text") && !has("path")
         }),
     }
+}
+
+/// The start of a file, with its first line but for one that is longer than any header.
+fn start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_HEADER).read_to_end(&mut bytes)?;
+    Ok(bytes.strip_prefix(MARK).map(<[u8]>::to_vec).unwrap_or(bytes))
 }
 
 /// Lists the labelled texts of the file `path`.
@@ -110,7 +122,7 @@ fn list_into(
     listing: &mut Listing,
 ) -> Result<(), DataError> {
     let (bytes, format) = read(path)?;
-    let places = Places::find(path, &rows::header(&bytes, format), format, columns)?;
+    let places = Places::find(path, &rows::header(&bytes, format), format, columns, true)?;
     let mut classes: BTreeMap<String, Arc<str>> = BTreeMap::new();
     rows::each(&bytes, format, &places, &mut |line, row| {
         let shown = format!("{name}:{line}");
@@ -153,8 +165,8 @@ fn read(path: &Path) -> Result<(Vec<u8>, Format), DataError> {
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
         return Err(cannot("it is UTF-16: save it as UTF-8".to_owned()));
     }
-    if bytes.starts_with(b"\xEF\xBB\xBF") {
-        bytes.drain(..3);
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
     }
     let format = Format::of(path).unwrap_or(Format::Lines);
     Ok((bytes, format))
@@ -192,7 +204,7 @@ pub fn open_unlabelled_texts(
 /// The lines of standard input, or of whatever is called `name`, a text each.
 pub fn texts_of_lines(name: &str, bytes: &[u8]) -> (Vec<Picture>, Vec<Skipped>) {
     let (mut texts, mut skipped) = (Vec::new(), Vec::new());
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
     collect(name, (bytes, Format::Lines), &Places::whole(), (&mut texts, &mut skipped));
     (texts, skipped)
 }
@@ -206,7 +218,7 @@ fn unlabelled_into(
 ) -> Result<(), DataError> {
     let places = match format {
         Format::Lines => Places::whole(),
-        _ => Places::find_text(path, &rows::header(bytes, format), format, columns)?,
+        _ => Places::find(path, &rows::header(bytes, format), format, columns, false)?,
     };
     collect(shown, (bytes, format), &places, into);
     Ok(())

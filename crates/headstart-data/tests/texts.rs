@@ -70,6 +70,16 @@ fn csv_tsv_and_json_lines_say_the_same() {
 }
 
 #[test]
+fn a_byte_order_mark_before_the_column_of_texts_is_no_part_of_its_name() {
+    let long = "x".repeat(100_000);
+    let table = format!("\u{feff}text,label\nfine,good\ndull,bad\n{long},bad\n");
+    let root = folder(&[("r.csv", table.as_bytes())]);
+    let data = Dataset::open(root.path().join("r.csv"), &OpenOptions::default()).unwrap();
+    assert_eq!((data.kind, data.train.len()), (Kind::Texts, 3));
+    assert_eq!(text(&data.train[0].picture), "fine");
+}
+
+#[test]
 fn a_folder_of_split_files_without_names_is_read_by_numbers() {
     let root = folder(&[
         ("train.tsv", b"he said \"no\t1\nfine\t1\nbad\t0\n"),

@@ -19,7 +19,7 @@ use crate::unknown::Unknown;
 use crate::{Backbone, Error};
 use headstart_data::DataError;
 use headstart_graph::{Graph, Op, Params, Precision};
-use headstart_models::{Home, KeyMap, Tokens, fingerprint, load, sha256_hex};
+use headstart_models::{Home, KeyMap, Pretrained, Tokens, fingerprint, load, sha256_hex};
 use headstart_tensor::Tensor;
 use headstart_weights::{DType, StateDict, StoredTensor, write_safetensors};
 use serde::Deserialize;
@@ -153,7 +153,7 @@ impl Artifact {
             return Err(bad(report.to_string()));
         }
         if m.slim {
-            let backbone = Backbone::open(&m.backbone, None, home)?;
+            let (backbone, _, _) = Backbone::of(Pretrained::open(&m.backbone, home)?)?;
             for (name, value) in backbone.params.iter() {
                 params.insert(name, value.clone());
             }

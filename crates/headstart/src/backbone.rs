@@ -1,11 +1,11 @@
 //! A frozen network up to its classifier, compiled, with the preprocessing or the tokenizer it was trained with.
 
 use crate::input::Input;
-use crate::{CachePrecision, Error};
+use crate::{CachePrecision, Error, Session};
 use headstart_data::Decode;
 use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
-use headstart_models::{CLASSIFIER, Home, Pretrained, TextEncoder, fingerprint, sha256_hex};
+use headstart_models::{CLASSIFIER, Pretrained, TextEncoder, fingerprint, sha256_hex};
 use headstart_tensor::Tensor;
 use std::path::Path;
 
@@ -45,15 +45,25 @@ impl Backbone {
     }
 
     /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, else `arch` or
-    /// `arch.tag`, with the weights of this machine or of the file `weights`.
+    /// `arch.tag`, with the weights of this machine or of the file `weights`. Says so where an encoder leaves open what its
+    /// tokens become.
     ///
     /// # Errors
     /// Where it is not there or cannot be used.
-    pub fn open(name: &str, weights: Option<&Path>, home: &Home) -> Result<Backbone, Error> {
+    pub fn open(session: &Session, name: &str, weights: Option<&Path>) -> Result<Backbone, Error> {
         let folder = Path::new(name);
         if folder.is_dir() {
             return match weights {
-                None => Backbone::text(TextEncoder::open(folder)?),
+                None => {
+                    let encoder = TextEncoder::open(folder)?;
+                    if !encoder.says_pooling {
+                        let name = folder.display();
+                        session.progress.note(&format!(
+                            "{name} does not say how tokens become a sentence (modules.json): their mean is taken"
+                        ));
+                    }
+                    Backbone::text(encoder)
+                }
                 Some(file) => Err(Error::Setting {
                     name: "--weights",
                     found: file.display().to_string(),
@@ -62,7 +72,7 @@ impl Backbone {
             };
         }
         let pretrained = match weights {
-            None => Pretrained::open(name, home)?,
+            None => Pretrained::open(name, session.home)?,
             Some(file) => Pretrained::from_file(name, file)?,
         };
         Ok(Backbone::of(pretrained)?.0)

@@ -124,25 +124,26 @@ pub fn evaluate_columns(
     })
 }
 
-/// Measures how well `classifier` tells the images at `path`, all of which are of other classes whatever their folders are
-/// called, from those of `report`; adds that to it.
+/// Measures how well `classifier` tells the images, or the texts in the column of `columns`, at `path`, all of which are of other
+/// classes whatever their labels are, from those of `report`; adds that to it.
 ///
 /// # Errors
 /// Where the model has no threshold, or there is no image that can be read.
 pub fn evaluate_other(
     session: &Session,
     classifier: &Classifier,
-    path: &Path,
+    (path, columns): (&Path, &TextColumns),
     report: &mut EvalReport,
 ) -> Result<(), Error> {
     let unknown = classifier.unknown()?;
     let paths = [path.to_owned()];
     let (pictures, skipped) = match classifier.backbone.input.kind() {
         Kind::Images => open_unlabelled(&paths)?,
-        Kind::Texts => open_unlabelled_texts(&paths, &TextColumns::default())?,
+        Kind::Texts => open_unlabelled_texts(&paths, columns)?,
     };
     let pictures: Vec<&Picture> = pictures.iter().collect();
-    let features = classifier.features(session, &pictures, "features of other images")?;
+    let what = format!("features of other {}", report.kind.many());
+    let features = classifier.features(session, &pictures, &what)?;
     report.skipped.extend(skipped.iter().chain(&features.skipped).map(SkippedFile::from));
     if features.kept.is_empty() {
         return Err(Error::NothingReadable { what: path.display().to_string() });

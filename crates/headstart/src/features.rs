@@ -2,14 +2,16 @@
 
 mod batches;
 mod company;
+mod views;
 
 use self::company::Company;
+pub(crate) use self::views::{CENTER, Views, key};
 use crate::input::{Input, Read};
 use crate::{Backbone, CachePrecision, Error, FeatureCache, FeatureKey, Session};
-use headstart_data::{ImageError, Item, Picture, Preprocess, SkipReason, Skipped, Strength, View};
+use headstart_data::{ImageError, Item, Picture, Preprocess, SkipReason, Skipped, View};
 use headstart_graph::Trunk;
 use headstart_kernels::Pool;
-use headstart_tensor::{Rng, Tensor};
+use headstart_tensor::Tensor;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -39,52 +41,6 @@ pub struct Features {
     pub cached: usize,
     /// Wall-clock seconds.
     pub seconds: f64,
-}
-
-/// Which views of each image are computed, all drawn from `seed` and the image's content.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Views {
-    /// How many: the centre, and `each - 1` random ones.
-    pub(crate) each: usize,
-    /// What they are drawn from.
-    pub(crate) seed: u64,
-    /// How far random views go; `None` is crop and flip alone.
-    pub(crate) strength: Option<Strength>,
-}
-
-/// The centre alone.
-pub(crate) const CENTER: Views = Views { each: 1, seed: 0, strength: None };
-
-impl Views {
-    /// View `view` of the image whose content has that hash; 0 is its centre.
-    pub(crate) fn view(&self, hash: &[u8; 32], view: usize) -> View {
-        if view == 0 { View::Center } else { self.draw(hash, &format!("view {view}")) }
-    }
-
-    /// The random view of that name.
-    pub(crate) fn draw(&self, hash: &[u8; 32], name: &str) -> View {
-        let content: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-        let seed = Rng::named(self.seed, &format!("{name} of {content}")).next_u64();
-        match self.strength {
-            None => View::Random { seed },
-            Some(strength) => View::Augmented { seed, strength },
-        }
-    }
-}
-
-/// The key of a view of an image.
-pub(crate) fn key(hash: &[u8; 32], view: View) -> FeatureKey {
-    let mut hasher = Sha256::new();
-    hasher.update(hash);
-    match view {
-        View::Center => {}
-        View::Random { seed } => hasher.update(seed.to_le_bytes()),
-        View::Augmented { seed, strength } => {
-            hasher.update(seed.to_le_bytes());
-            hasher.update(format!("{strength:?}"));
-        }
-    }
-    hasher.finalize().into()
 }
 
 struct Row {

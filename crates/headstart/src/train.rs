@@ -33,7 +33,7 @@ use std::time::Instant;
 pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, Error> {
     let started = Instant::now();
     options.check()?;
-    let mut backbone = Backbone::open(&options.backbone, options.weights.as_deref(), session.home)?;
+    let mut backbone = Backbone::open(session, &options.backbone, options.weights.as_deref())?;
     backbone.set_decode(options.decode);
     if options.views > 1 {
         backbone.input.preprocess("--views")?;

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     // A folder is a text encoder, which has no classes; a model file brings its backbone.
     let mut backbone = match Path::new(&args.backbone).is_dir() {
-        true => Backbone::open(&args.backbone, None, &workplace.home)?,
+        true => Backbone::open(&workplace.session(), &args.backbone, None)?,
         false => Classifier::open(&args.backbone, &workplace.home)?.backbone,
     };
     backbone.set_decode(args.decode.into());

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     let columns = args.columns.to_columns();
     let mut report = evaluate_columns(&session, &classifier, (&args.data, &columns))?;
     if let Some(path) = &args.ood {
-        evaluate_other(&session, &classifier, path, &mut report)?;
+        evaluate_other(&session, &classifier, (path, &args.columns.to_columns()), &mut report)?;
     }
     if let Some(path) = &args.answers {
         write_answers(path, &report.answers, classifier.labels())?;
@@ -110,7 +110,7 @@ fn text(report: &EvalReport) -> String {
     if !most.is_empty() {
         line("mistaken", most.join(", "));
     }
-    if let Some(doubt) = result.doubt(report.split) {
+    if let Some(doubt) = result.doubt(report.split, report.kind) {
         line("doubt", doubt);
     }
     text

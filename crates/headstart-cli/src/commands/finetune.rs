@@ -104,7 +104,7 @@ fn text(report: &TuneReport, page: Option<&str>) -> String {
     );
     line("accuracy", format!("{}, epoch {}", accuracy(val), report.best_epoch));
     line("calibrated", calibration(&report.calibration));
-    if let Some(doubt) = val.doubt("validation") {
+    if let Some(doubt) = val.doubt("validation", Kind::Images) {
         line("doubt", doubt);
     }
     line("model", report.model.clone());

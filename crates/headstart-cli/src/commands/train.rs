@@ -114,7 +114,7 @@ fn text(report: &TrainReport, page: Option<&str>) -> String {
         "centroids",
         format!("{} by the nearest class mean of the same features", percent(report.centroid_accuracy)),
     );
-    if let Some(doubt) = val.doubt("validation") {
+    if let Some(doubt) = val.doubt("validation", report.kind) {
         line("doubt", doubt);
     }
     line("model", report.model.clone());

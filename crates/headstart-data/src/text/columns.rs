@@ -77,29 +77,24 @@ impl Places {
         }
     }
 
-    /// The places of text and label.
+    /// The places of the text and, where it is `labelled`, of its label.
     pub(super) fn find(
         path: &Path,
         header: &[String],
         format: Format,
         columns: &TextColumns,
+        labelled: bool,
     ) -> Result<Places, DataError> {
-        let text = columns.text.clone().unwrap_or_else(|| Column::Name("text".to_owned()));
-        let label = columns.label.clone().unwrap_or_else(|| Column::Name("label".to_owned()));
-        let found = Places::of(header, format, &text, Some(&label));
-        found.ok_or_else(|| refused(path, header, format, &[&text, &label]))
-    }
-
-    /// The place of the text alone; of a table with one column, that.
-    pub(super) fn find_text(
-        path: &Path,
-        header: &[String],
-        format: Format,
-        columns: &TextColumns,
-    ) -> Result<Places, DataError> {
-        let text = columns.text.clone().unwrap_or_else(|| Column::Name("text".to_owned()));
-        let found = Places::of(header, format, &text, None);
-        found.ok_or_else(|| refused(path, header, format, &[&text]))
+        let named = |column: &Option<Column>, usual: &str| {
+            column.clone().unwrap_or_else(|| Column::Name(usual.to_owned()))
+        };
+        let (text, label) = (named(&columns.text, "text"), named(&columns.label, "label"));
+        let label = labelled.then_some(&label);
+        let found = Places::of(header, format, &text, label);
+        found.ok_or_else(|| {
+            let wanted: Vec<&Column> = std::iter::once(&text).chain(label).collect();
+            refused(path, header, format, &wanted)
+        })
     }
 
     fn of(header: &[String], format: Format, text: &Column, label: Option<&Column>) -> Option<Places> {

@@ -83,7 +83,7 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
     let mut backbone = match options.files_only {
         true => None,
         false => {
-            let backbone = Backbone::open(&options.backbone, None, session.home)?;
+            let backbone = Backbone::open(session, &options.backbone, None)?;
             backbone.input.preprocess("doctor")?;
             Some(backbone)
         }

@@ -16,6 +16,7 @@ pub use probability::{BINS, ReliabilityBin, brier, calibration_error, log_loss, 
 pub use sample_size::SampleSize;
 pub use separation::{Separation, keeping};
 
+use headstart_data::Kind;
 use headstart_tensor::Tensor;
 use serde::Serialize;
 
@@ -146,14 +147,15 @@ impl Evaluation {
         })
     }
 
-    /// A sentence where the images (of `split`: "validation", "test") are too few to tell.
-    pub fn doubt(&self, split: &str) -> Option<String> {
+    /// A sentence where the items (of `split`: "validation", "test") are too few to tell.
+    pub fn doubt(&self, split: &str, kind: Kind) -> Option<String> {
         let [low, high] = self.accuracy_ci95;
         self.sample_size.too_few.then(|| {
             format!(
-                "too few {split} images to tell: the interval is {:.0} points wide; about {} images would give +-2 points",
+                "too few {split} {} to tell: the interval is {:.0} points wide; about {} would give +-2 points",
+                kind.many(),
                 100.0 * (high - low),
-                self.sample_size.images_for_2_points
+                kind.count(self.sample_size.images_for_2_points)
             )
         })
     }
@@ -192,7 +194,7 @@ mod tests {
         assert_eq!(json["sample_size"]["too_few"], true);
         assert!(
             evaluation
-                .doubt("validation")
+                .doubt("validation", Kind::Images)
                 .unwrap()
                 .starts_with("too few validation images to tell: the interval is")
         );

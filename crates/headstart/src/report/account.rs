@@ -204,7 +204,7 @@ fn found(e: &Evaluation, split: &str, which: &str, kind: Kind) -> Vec<String> {
         percent(e.accuracy),
         kind.many()
     );
-    let doubt = e.doubt(split).map(|doubt| {
+    let doubt = e.doubt(split, kind).map(|doubt| {
         let mut letters = doubt.chars();
         letters
             .next()

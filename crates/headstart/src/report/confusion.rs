@@ -54,7 +54,15 @@ fn table(h: &mut Html, page: &Page, album: &Album, classes: &[usize]) {
         &[("class", &"wide"), ("tabindex", &"0"), ("role", &"region"), ("aria-label", &"Confusion matrix")],
         |h| {
             h.tag("table", &[("class", &"matrix")], |h| {
-                h.leaf("caption", &[], "Images by label and answer");
+                h.leaf(
+                    "caption",
+                    &[],
+                    if page.kind == Kind::Images {
+                        "Images by label and answer"
+                    } else {
+                        "Texts by label and answer"
+                    },
+                );
                 h.tag("thead", &[], |h| {
                     h.tag("tr", &[], |h| {
                         h.leaf("th", &[("scope", &"col"), ("class", &"corner")], "label ↓ answer →");
