@@ -16,8 +16,8 @@ fn reviews(place: &Place) {
             let (words, label) =
                 if i % 2 == 0 { (["good", "great"], "pos") } else { (["dull", "boring"], "neg") };
             let subject = ["the film", "a movie", "this \"plot\"", "the acting", "music"][i / 10 % 5];
-            let word = words[i / 2 % 2];
-            (format!("{subject} was {word}, {word} {}", "!".repeat(i / 20)), label)
+            let (word, letter) = (words[i / 2 % 2], char::from(b'b' + (i / 2 % 25) as u8));
+            (format!("{subject} was {word}, {word} {letter} {}", "!".repeat(i / 20)), label)
         })
         .collect();
     let write = |name: &str, text: String| {
@@ -144,14 +144,15 @@ fn the_report_shows_mistakes_as_text() {
     // Texts that would be markup, some of them with the wrong label.
     let text =
         std::fs::read_to_string(place.path("reviews.tsv")).unwrap().replace("the film", "<b>film</b> &");
-    let wrong = "<b>film</b> & was great, great\tneg\n".repeat(4);
+    let wrong = text.lines().filter(|line| line.ends_with("\tpos")).take(4);
+    let wrong: String = wrong.map(|line| line.replace("\tpos", "\tneg\n")).collect();
     std::fs::write(place.path("reviews.tsv"), text + &wrong).unwrap();
     train(&place, "reviews.tsv -o m.safetensors");
     place.json("eval m.safetensors reviews.tsv --json --report eval.html");
     let page = std::fs::read_to_string(place.path("eval.html")).unwrap();
-    assert!(
-        page.contains("&lt;b&gt;film&lt;/b&gt; &amp; was great") && page.contains("4 of 64 answers wrong")
-    );
+    assert!(page.contains("&lt;b&gt;film&lt;/b&gt; &amp; was great"));
+    // At least the four, whose texts are there with both labels.
+    assert!(page.contains(" of 64 answers wrong") && page.contains("Texts by label and answer"));
     assert!(page.contains("class=\"gallery texts\""));
     assert!(!page.contains("<img") && !page.contains("Where the network looked"));
     let page = std::fs::read_to_string(place.path("m.report.html")).unwrap();
