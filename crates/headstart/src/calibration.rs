@@ -107,7 +107,7 @@ pub fn calibrate(
         ece_after: ece_before,
     };
     if n < FEWEST {
-        let why = format!("{n} validation images are too few for a temperature: it takes {FEWEST}");
+        let why = format!("{n} for validation are too few for a temperature: it takes {FEWEST}");
         return Ok((without(why), logits.clone()));
     }
     let classes = logits.row_len();
