@@ -222,7 +222,7 @@ mod tests {
         let (z, targets) = drawn(49, 3.0);
         let (part, judged) = calibrate(&z, &targets, 1).unwrap();
         assert_eq!((part.temperature, part.loss_after, &judged), (None, part.loss_before, &z));
-        assert!(part.why_not.unwrap().starts_with("49 validation images are too few"));
+        assert!(part.why_not.unwrap().starts_with("49 for validation are too few"));
         assert!(calibrate(&drawn(50, 3.0).0, &drawn(50, 3.0).1, 1).unwrap().0.temperature.is_some());
     }
 }
