@@ -1,9 +1,11 @@
 //! The command line.
 
+mod adapt;
 mod doctor;
 mod finetune;
 mod train;
 
+pub(crate) use adapt::Adapt;
 pub(crate) use doctor::Doctor;
 pub(crate) use finetune::Finetune;
 pub(crate) use train::Train;
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Finetune(Box<Finetune>),
     /// Say whether fine-tuning a model is likely to pay, and what it would cost on this machine.
     Advise(Advise),
+    /// Bring a model to images of another domain (sketches, another camera) without labels for them.
+    Adapt(Adapt),
     /// Measure a classifier on labelled images or texts.
     Eval(Eval),
     /// Say whether classifiers that answered the same images really differ.

@@ -22,6 +22,16 @@ impl<'a> Mat<'a> {
         Mat { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
+    /// The columns `columns`, without moving a value.
+    ///
+    /// # Panics
+    /// Where there are not so many columns: the caller's shapes are wrong.
+    pub fn columns(self, columns: std::ops::Range<usize>) -> Self {
+        assert!(columns.start <= columns.end && columns.end <= self.cols, "columns {columns:?} of {}", self.cols);
+        let skipped = (columns.start * self.col_stride).min(self.data.len());
+        Mat { data: &self.data[skipped..], cols: columns.len(), ..self }
+    }
+
     /// The transpose, without moving a value.
     pub fn t(self) -> Self {
         Mat {

@@ -320,6 +320,34 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// An adaptation needs the labelled images of the domain that the model knows.
+    #[error("`{method}` needs the labelled images that the model was trained on: name them with --source")]
+    NeedsSource {
+        /// The method.
+        method: &'static str,
+    },
+    /// A network without batch norm has no statistics to estimate anew.
+    #[error("{network} has no batch norm whose statistics could move: take another method than adabn")]
+    NoBatchNorm {
+        /// The network.
+        network: String,
+    },
+    /// A method of adaptation of that name is not known.
+    #[error("there is no method `{found}`: expected one of {known}")]
+    UnknownMethod {
+        /// What was asked for.
+        found: String,
+        /// Those that are there, and the nearest.
+        known: String,
+    },
+    /// The loss of an adaptation became no number.
+    #[error("the loss of {method} ran away in epoch {epoch}: take another method, or fewer --epochs")]
+    AdaptationRanAway {
+        /// The method.
+        method: &'static str,
+        /// The epoch, from 1.
+        epoch: usize,
+    },
     /// See [`DataError`].
     #[error(transparent)]
     Data(#[from] DataError),

@@ -4,6 +4,7 @@
 //! a linear head fitted on the features, an honest accuracy, one model file. [`Classifier`] answers with it.
 //! For loops of your own there are the graph ([`graph`]), its weights ([`models`]), the loss and the optimisers.
 
+pub mod adapt;
 pub mod artifact;
 mod backbone;
 mod bench;
@@ -35,6 +36,7 @@ mod skipped;
 mod train;
 pub mod unknown;
 
+pub use adapt::{AdaptOptions, AdaptReport, adapt};
 pub use artifact::{Artifact, Manifest};
 pub use backbone::Backbone;
 pub use bench::{BenchOptions, BenchReport, LayerTime, bench};

@@ -133,6 +133,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, E
         fine_tuned: None,
         temperature: calibration.temperature,
         unknown: unknown.clone(),
+        adapted: None,
     };
     let weights_sha256 = whole_fingerprint(&manifest.graph, &manifest.classifier, &backbone.params, &head);
     let name = backbone.name.clone();

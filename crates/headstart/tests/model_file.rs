@@ -76,6 +76,7 @@ fn model_of(graph: Graph, classifier: &str) -> Artifact {
         fine_tuned: None,
         temperature: None,
         unknown: None,
+        adapted: None,
     };
     Artifact { manifest, backbone, head, directions: None }
 }

@@ -1,5 +1,6 @@
 //! The commands: each reads its arguments, asks the library, and prints.
 
+mod adapt;
 mod advise;
 mod bench;
 mod cache;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Train(args) => train::run(*args, printer),
         Command::Finetune(args) => finetune::run(*args, printer),
         Command::Advise(args) => advise::run(&args, printer),
+        Command::Adapt(args) => adapt::run(args, printer),
         Command::Eval(args) => eval::run(&args, printer),
         Command::Compare(args) => compare::run(&args, printer),
         Command::Predict(args) => predict::run(&args, printer),

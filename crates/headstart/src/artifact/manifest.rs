@@ -1,6 +1,7 @@
 //! Everything about a model but its tensors, as its file's metadata says it.
 
 use crate::TrainOptions;
+use crate::adapt::Adapted;
 use crate::fine_tune::FineTuned;
 use crate::input::Input;
 use crate::metrics::Evaluation;
@@ -9,8 +10,10 @@ use headstart_data::{Decode, Preprocess};
 use headstart_graph::{Calibration, Graph, Precision};
 use serde::{Deserialize, Serialize};
 
-/// The newest version of model files this program reads: that of models of texts.
-pub const VERSION: u32 = 4;
+/// The newest version of model files this program reads: that of adapted models.
+pub const VERSION: u32 = 5;
+/// That of models of texts.
+pub const FOURTH_VERSION: u32 = 4;
 /// That of other models with a temperature, with a threshold for unknown images, or trained on groups.
 pub const THIRD_VERSION: u32 = 3;
 /// That of other models that are fine-tuned, of trunks in a lower precision, and of photos that are not decoded exactly.
@@ -71,6 +74,9 @@ pub struct Manifest {
     /// How images of no known class are told, where validation was enough to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<Unknown>,
+    /// How it came to another domain, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Adapted>,
 }
 
 impl Manifest {
@@ -78,8 +84,10 @@ impl Manifest {
     pub fn with_version(self) -> Self {
         let decoded = self.preprocess.as_ref().is_none_or(|p| p.decode == Decode::Exact);
         let exact = self.precision == Precision::F32 && decoded;
-        let version = if self.text.is_some() {
+        let version = if self.adapted.is_some() {
             VERSION
+        } else if self.text.is_some() {
+            FOURTH_VERSION
         } else if self.temperature.is_some() || self.unknown.is_some() || self.recipe.group_by.is_some() {
             THIRD_VERSION
         } else if self.fine_tuned.is_some() || !exact {

@@ -13,7 +13,7 @@
 //! interrupted and resumed or not. A time budget is the exception: it plans by the clock.
 
 mod advise;
-mod boundary;
+pub(crate) mod boundary;
 mod checkpoint;
 mod fit;
 mod history;
@@ -335,6 +335,7 @@ fn save(
         }),
         temperature: report.calibration.temperature,
         unknown: report.unknown.clone(),
+        adapted: None,
     };
     Artifact { manifest: manifest.with_version(), backbone: tuned, head, directions: None }
         .save(&options.output)

@@ -25,3 +25,4 @@ pub use path::CvPoint;
 
 pub(crate) use folds::Folds;
 pub(crate) use held_out::{Labelled, held_out_probabilities};
+pub(crate) use standardise::Standardiser;

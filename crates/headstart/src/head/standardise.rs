@@ -41,6 +41,16 @@ impl Standardiser {
         Ok(Standardiser { mean, scale })
     }
 
+    /// The mean of each feature.
+    pub(crate) fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// What each centred feature is multiplied by; 0 where it is constant.
+    pub(crate) fn scale(&self) -> &[f64] {
+        &self.scale
+    }
+
     /// Standardised rows `order` of `features`: row `i` of the result is row `order[i]`.
     pub(crate) fn apply(&self, pool: &Pool, features: &Tensor, order: &[usize]) -> Vec<f32> {
         let d = self.mean.len();

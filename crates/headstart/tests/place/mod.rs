@@ -191,6 +191,7 @@ pub fn start() -> Artifact {
         fine_tuned: None,
         temperature: None,
         unknown: None,
+        adapted: None,
     };
     Artifact { manifest, backbone, head, directions: None }
 }

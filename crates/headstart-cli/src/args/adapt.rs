@@ -1,0 +1,64 @@
+//! The command line of `adapt`.
+
+use super::Threads;
+use clap::Args as ClapArgs;
+use headstart::adapt::Method;
+use headstart::{AdaptOptions, Error};
+use std::path::PathBuf;
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Adapt {
+    /// A model file of `train` or `finetune`.
+    model: PathBuf,
+    /// The labelled images that it was trained on; without them only methods that need no source are tried.
+    #[arg(long, value_name = "DATA")]
+    source: Option<PathBuf>,
+    /// Images of the other domain. Labels that their folders may tell are not looked at.
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// How: `auto` tries what is there and lets a score without labels choose; or none, adabn, label-shift, standardise,
+    /// prototypes, coral, subspace, self-training, each of these behind `adabn+`, tent or shot.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    method: String,
+    /// Labelled images of the other domain to measure on. No choice looks at them.
+    #[arg(long, value_name = "DATA")]
+    eval: Option<PathBuf>,
+    /// What tent and shot train besides the classifier, as for finetune.
+    #[arg(long, value_name = "last|all|NAME,..", value_delimiter = ',', default_value = "last")]
+    unfreeze: Vec<String>,
+    /// Passes of tent and shot over the images.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    epochs: usize,
+    /// Decides every random choice.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The model file to write.
+    #[arg(short, long, value_name = "FILE", default_value = "adapted.safetensors")]
+    output: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+impl Adapt {
+    /// What the library is told.
+    ///
+    /// # Errors
+    /// Where there is no such method.
+    pub(crate) fn options(self) -> Result<AdaptOptions, Error> {
+        let method = match self.method.as_str() {
+            "auto" => None,
+            name => Some(Method::parse(name)?),
+        };
+        Ok(AdaptOptions {
+            model: self.model,
+            source: self.source,
+            target: self.target,
+            eval: self.eval,
+            method,
+            unfreeze: self.unfreeze,
+            epochs: self.epochs,
+            seed: self.seed,
+            output: self.output,
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! `headstart adapt`: a model file in, one that knows another domain out.
+
+use super::skipped;
+use crate::args::Adapt;
+use crate::outcome::Outcome;
+use crate::printer::Printer;
+use crate::table::{Align, Table, percent};
+use crate::workplace::Workplace;
+use headstart::adapt::Tried;
+use headstart::data::Kind;
+use headstart::{AdaptReport, adapt};
+
+/// Norms whose statistics moved that are named.
+const NAMED: usize = 3;
+
+pub(crate) fn run(args: Adapt, printer: &Printer) -> anyhow::Result<Outcome> {
+    let workplace = Workplace::with_progress(args.threads.count, printer)?;
+    let options = args.options()?;
+    let report = adapt(&workplace.session(), &options)?;
+    if printer.is_json() {
+        printer.json(&report)?;
+        return Ok(Outcome::Fine);
+    }
+    skipped::say(&report.skipped, Kind::Images, printer);
+    printer.data(&text(&report))?;
+    let model = &report.model;
+    printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} LABELLED`."));
+    Ok(Outcome::Fine)
+}
+
+fn text(report: &AdaptReport) -> String {
+    let mut table = Table::new([
+        ("method", Align::Left),
+        ("agreement", Align::Right),
+        ("entropy", Align::Right),
+        ("diversity", Align::Right),
+        ("seconds", Align::Right),
+        ("right", Align::Left),
+    ]);
+    for tried in &report.tried {
+        let Tried { method, score, seconds, eval, .. } = tried;
+        let mark = if *method == report.chosen { " *" } else { "" };
+        let right = eval.as_ref().map_or_else(
+            || "-".to_owned(),
+            |e| format!("{} ({} to {})", percent(e.accuracy), percent(e.accuracy_ci95[0]), percent(e.accuracy_ci95[1])),
+        );
+        table.row([
+            format!("{method}{mark}"),
+            format!("{:.3}", score.agreement),
+            format!("{:.3}", score.entropy),
+            format!("{:.3}", score.diversity),
+            format!("{seconds:.1}"),
+            right,
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    let mut line = |what: &str, value: String| text += &format!("{what:<11} {value}\n");
+    line("backbone", report.backbone.clone());
+    if let Some(source) = report.source {
+        line("source", format!("{source} labelled images"));
+    }
+    line("target", format!("{} images, no label looked at", report.target));
+    line("chosen", format!("{}: {}", report.chosen, report.why));
+    let mut moved: Vec<_> = report.moved.iter().collect();
+    moved.sort_by(|a, b| b.mean_shift.total_cmp(&a.mean_shift));
+    if !moved.is_empty() {
+        let most: Vec<String> =
+            moved.iter().take(NAMED).map(|m| format!("{} by {:.2}", m.name, m.mean_shift)).collect();
+        line("statistics", format!("{} batch norms moved, most {} deviations", moved.len(), most.join(", ")));
+    }
+    line("model", report.model.clone());
+    if !report.label_first.is_empty() {
+        text += "\nA few labels help more than any method without: label these first\n";
+        report.label_first.iter().for_each(|path| text += &format!("  {path}\n"));
+    }
+    text
+}

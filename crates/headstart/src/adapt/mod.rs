@@ -1,0 +1,48 @@
+//! Domain adaptation: a model of photos comes to sketches, without labels of the target.
+//!
+//! ```text
+//! model + source + target | features of both, from the cache
+//!   | statistics          -> AdaBN: the trunk with the target's batch norm statistics
+//!   | Alignment           -> a head for the target's features: seconds
+//!   | TailFit             -> the tail trained for certain answers: minutes
+//!   | Neighbourhoods      -> the label-free score that chooses
+//!   v
+//! a model file as of `train`, which says how it came to the target
+//! ```
+//!
+//! No choice looks at a label of the target. The same options, data and model give the same bytes for any number of threads.
+
+mod alignment;
+mod choice;
+mod coral;
+mod domains;
+mod label_shift;
+mod matrix;
+mod objective;
+mod options;
+mod prototypes;
+mod report;
+mod run;
+mod score;
+mod self_training;
+mod standardise;
+mod statistics;
+mod subspace;
+mod tail;
+#[cfg(test)]
+mod testing;
+
+pub use alignment::{Alignment, alignments};
+pub use coral::Coral;
+pub use domains::{Domains, Source};
+pub use label_shift::LabelShift;
+pub use objective::{Objective, objectives};
+pub use options::{AdaptOptions, Method, Then};
+pub use prototypes::Prototypes;
+pub use report::{AdaptReport, Adapted, EvalAccuracy, Tried};
+pub use run::adapt;
+pub use score::Score;
+pub use self_training::SelfTraining;
+pub use standardise::Standardise;
+pub use statistics::MovedNorm;
+pub use subspace::Subspace;

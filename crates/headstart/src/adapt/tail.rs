@@ -1,0 +1,161 @@
+//! The tail trained on the target without labels, from cached activations at the cut. The head stays: it says what the
+//! classes are.
+
+use super::domains::{hard, one_hot, soft, unit, class_sums};
+use super::objective::Objective;
+use crate::features::Views;
+use crate::fine_tune::boundary::{Boundary, Photos, Setting};
+use crate::fine_tune::{CacheUse, unfreeze};
+use crate::head::LinearHead;
+use crate::optim::{Optimizer, Rule};
+use crate::{Backbone, CachePrecision, Error, Session};
+use headstart_data::View;
+use headstart_graph::{BnStats, Freeze, Graph, Params, Trainer, Trunk};
+use headstart_tensor::{Rng, Tensor};
+
+/// Images a step.
+const BATCH: usize = 64;
+/// Images whose features are computed at once.
+const BLOCK: usize = 128;
+/// Rounds in which pseudo-labels settle.
+const SETTLING: usize = 2;
+
+/// How the tail is trained.
+#[derive(Clone, Copy)]
+pub(super) struct TailFit<'a> {
+    pub(super) session: &'a Session<'a>,
+    /// The network, with the target's statistics.
+    pub(super) backbone: &'a Backbone,
+    /// The head, on the target's features.
+    pub(super) head: &'a LinearHead,
+    pub(super) target: &'a Photos,
+    pub(super) objective: Objective,
+    /// Names of what learns, as for fine-tuning.
+    pub(super) unfreeze: &'a [String],
+    pub(super) epochs: usize,
+    pub(super) seed: u64,
+}
+
+impl TailFit<'_> {
+    /// The parameters after the fit.
+    ///
+    /// # Errors
+    /// Where a name is unknown, an image cannot be read any more, the loss ran away, or the run was interrupted.
+    pub(super) fn run(&self) -> Result<Params, Error> {
+        let (session, objective) = (self.session, self.objective);
+        let graph = self.backbone.trunk_graph();
+        let freeze = self.freeze()?;
+        let split = graph.split(&freeze)?;
+        let views = Views { each: 1, seed: self.seed, strength: None };
+        let none = Photos::default();
+        let setting = Setting {
+            input: &self.backbone.input,
+            train: self.target,
+            val: &none,
+            views,
+            cache: CacheUse::Auto,
+            precision: CachePrecision::F32,
+        };
+        let mut params = self.backbone.params.clone();
+        let mut boundary = Boundary::open(session, &split.trunk, &params, &setting)?;
+        let mut trainer = Trainer::new(split.tail, freeze, BnStats::Batch { momentum: 0.1 });
+        let mut optimizer =
+            Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
+        let n = self.target.hashes.len();
+        let back = transposed(&self.head.weight);
+        let width = back.dims()[0];
+        let backwards = LinearHead::new(back, Tensor::zeros([width]))?;
+        let steps = self.epochs * n.div_ceil(BATCH);
+        let mut step = 0;
+        for epoch in 1..=self.epochs {
+            let pseudo = self.pseudo(&self.features(&mut boundary, trainer.graph(), &params)?)?;
+            let mut order: Vec<usize> = (0..n).collect();
+            Rng::named(self.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+            session.progress.start(&format!("{} {epoch}/{}", objective.name(), self.epochs), n);
+            let mut sum = 0.0;
+            for some in order.chunks(BATCH) {
+                session.check().inspect_err(|_| session.progress.finish())?;
+                // The statistics of a handful of images are none.
+                if some.len() < BATCH / 4 && n > BATCH {
+                    continue;
+                }
+                let wanted: Vec<(usize, View)> = some.iter().map(|&i| (i, View::Center)).collect();
+                let rows = boundary.rows(session, self.target, &wanted)?;
+                let labels: Vec<usize> = some.iter().map(|&i| pseudo[i]).collect();
+                let features = trainer.forward(&params, &rows, session.pool)?;
+                let logits = self.head.logits(session.pool, features)?;
+                let (loss, slope) = objective.loss(&logits, &labels);
+                if !loss.is_finite() {
+                    session.progress.finish();
+                    return Err(Error::AdaptationRanAway { method: objective.name(), epoch });
+                }
+                sum += loss * some.len() as f64;
+                let slope = backwards.logits(session.pool, &slope)?;
+                let lr = objective.lr * (1.0 + 10.0 * step as f64 / steps as f64).powf(-0.75);
+                let gradients = trainer.backward(&params, &slope, session.pool)?.clone();
+                for (name, gradient) in &gradients {
+                    let values = params.get_mut(name).map(Tensor::data_mut).unwrap_or_default();
+                    match gradient.dims().len() {
+                        0 | 1 => optimizer.step_undecayed(name, values, gradient.data(), lr)?,
+                        _ => optimizer.step(name, values, gradient.data(), lr)?,
+                    }
+                }
+                trainer.update_statistics(&mut params)?;
+                step += 1;
+                session.progress.advance(some.len());
+            }
+            session.progress.finish();
+            session.progress.note(&format!("{} {epoch}/{}: loss {:.4}", objective.name(), self.epochs, sum / n as f64));
+        }
+        Ok(params)
+    }
+
+    /// What learns: never the head.
+    fn freeze(&self) -> Result<Freeze, Error> {
+        let graph = &self.backbone.graph;
+        let found = unfreeze(graph, &self.backbone.classifier, self.unfreeze)?;
+        let classifier = format!("{}.", self.backbone.classifier);
+        let norms = super::statistics::norms(graph);
+        let norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(&layer));
+        let mut freeze = Freeze::everything();
+        for name in found.freeze.trainable().filter(|name| !name.starts_with(&classifier)) {
+            if !self.objective.norms_only || norm(name) {
+                freeze = freeze.unfreeze(graph, name)?;
+            }
+        }
+        Ok(freeze)
+    }
+
+    /// Features `[n, d]` of all images.
+    fn features(&self, boundary: &mut Boundary, tail: &Graph, params: &Params) -> Result<Tensor, Error> {
+        let tail = Trunk::compile(tail, params)?;
+        let all: Vec<(usize, View)> = (0..self.target.hashes.len()).map(|i| (i, View::Center)).collect();
+        let mut values = Vec::new();
+        for some in all.chunks(BLOCK) {
+            self.session.check()?;
+            let rows = boundary.rows(self.session, self.target, some)?;
+            values.extend(tail.run(self.session.pool, &rows)?.into_data());
+        }
+        Ok(Tensor::new([all.len(), tail.output().len()], values)?)
+    }
+
+    /// Pseudo-labels: the nearest, by the cosine, of class means that the answers weight, then of the means of those
+    /// nearest to them (SHOT, equations 5 and 6).
+    fn pseudo(&self, features: &Tensor) -> Result<Vec<usize>, Error> {
+        let (pool, classes) = (self.session.pool, self.head.classes());
+        let rows = unit(pool, &super::domains::centred(pool, features, false)?.0);
+        let mut weights = soft(&self.head.logits(pool, features)?);
+        let mut labels = Vec::new();
+        for _ in 0..SETTLING {
+            let centres = unit(pool, &class_sums(pool, &weights, &rows)?);
+            labels = hard(&LinearHead::new(centres, Tensor::zeros([classes]))?.logits(pool, &rows)?);
+            weights = one_hot(&labels, classes);
+        }
+        Ok(labels)
+    }
+}
+
+fn transposed(matrix: &Tensor) -> Tensor {
+    let (rows, columns) = (matrix.dims()[0], matrix.row_len());
+    Tensor::from_fn([columns, rows], |i| matrix.data()[(i % rows) * columns + i / rows])
+}
