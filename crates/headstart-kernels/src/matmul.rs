@@ -27,7 +27,11 @@ impl<'a> Mat<'a> {
     /// # Panics
     /// Where there are not so many columns: the caller's shapes are wrong.
     pub fn columns(self, columns: std::ops::Range<usize>) -> Self {
-        assert!(columns.start <= columns.end && columns.end <= self.cols, "columns {columns:?} of {}", self.cols);
+        assert!(
+            columns.start <= columns.end && columns.end <= self.cols,
+            "columns {columns:?} of {}",
+            self.cols
+        );
         let skipped = (columns.start * self.col_stride).min(self.data.len());
         Mat { data: &self.data[skipped..], cols: columns.len(), ..self }
     }

@@ -10,7 +10,8 @@ mod golden;
 mod manifest;
 
 pub use manifest::{
-    FIRST_VERSION, FOURTH_VERSION, Manifest, Recipe, SECOND_VERSION, SENTENCE, THIRD_VERSION, TextPart, VERSION, Validation,
+    FIRST_VERSION, FOURTH_VERSION, Manifest, Recipe, SECOND_VERSION, SENTENCE, THIRD_VERSION, TextPart,
+    VERSION, Validation,
 };
 
 use crate::head::LinearHead;

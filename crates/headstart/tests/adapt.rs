@@ -27,10 +27,9 @@ fn every_method_on_features_answers_as_numpy_does() {
         let (home, pool, stop) = (Home::at("unused"), Pool::new(threads), false.into());
         let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt: &stop };
         for method in alignments() {
-            for (with, name) in [
-                (true, method.name().to_owned()),
-                (false, format!("{}-without-source", method.name())),
-            ] {
+            for (with, name) in
+                [(true, method.name().to_owned()), (false, format!("{}-without-source", method.name()))]
+            {
                 let Ok(expected) = fixture.tensor(&name) else { continue };
                 let source = with.then_some(&source);
                 let domains = Domains { source, target: &target, head: &head, l2, seed: 0 };

@@ -42,7 +42,14 @@ fn text(report: &AdaptReport) -> String {
         let mark = if *method == report.chosen { " *" } else { "" };
         let right = eval.as_ref().map_or_else(
             || "-".to_owned(),
-            |e| format!("{} ({} to {})", percent(e.accuracy), percent(e.accuracy_ci95[0]), percent(e.accuracy_ci95[1])),
+            |e| {
+                format!(
+                    "{} ({} to {})",
+                    percent(e.accuracy),
+                    percent(e.accuracy_ci95[0]),
+                    percent(e.accuracy_ci95[1])
+                )
+            },
         );
         table.row([
             format!("{method}{mark}"),

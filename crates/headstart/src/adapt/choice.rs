@@ -19,10 +19,20 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     let best = (1..tried.len()).fold(0, |best, i| if agreement(i) > agreement(best) { i } else { best });
     let more = agreement(best) - agreement(0);
     if best > 0 && more > MARGIN {
-        let why = format!("images that look alike are answered alike more often: agreement {:.3}, {:.3} unadapted", agreement(best), agreement(0));
+        let why = format!(
+            "images that look alike are answered alike more often: agreement {:.3}, {:.3} unadapted",
+            agreement(best),
+            agreement(0)
+        );
         return (best, why);
     }
-    (0, format!("no method has clearly more agreement than the unadapted model ({:.3}): it is kept", agreement(0)))
+    (
+        0,
+        format!(
+            "no method has clearly more agreement than the unadapted model ({:.3}): it is kept",
+            agreement(0)
+        ),
+    )
 }
 
 /// Rows to label first: the one most like the others, then always the one that is least like those before

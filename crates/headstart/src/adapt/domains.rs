@@ -85,9 +85,8 @@ impl Affine {
     /// The head on rows before the map that does what `head` does on rows after it.
     pub(super) fn before(&self, head: &LinearHead) -> Result<LinearHead, Error> {
         let (classes, d) = (head.classes(), head.weight.row_len());
-        let weight = Tensor::from_fn([classes, d], |i| {
-            (f64::from(head.weight.data()[i]) * self.scale[i % d]) as f32
-        });
+        let weight =
+            Tensor::from_fn([classes, d], |i| (f64::from(head.weight.data()[i]) * self.scale[i % d]) as f32);
         let bias = Tensor::from_fn([classes], |c| {
             let moved: f64 = weight.row(c).iter().zip(&self.mean).map(|(&w, m)| f64::from(w) * m).sum();
             (f64::from(head.bias.data()[c]) - moved) as f32

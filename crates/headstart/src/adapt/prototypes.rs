@@ -92,8 +92,7 @@ mod tests {
                 row.iter_mut().zip([2.5, -2.0, 1.5, 3.0]).for_each(|(v, by)| *v = 0.8 * *v + by);
             }
             let (pool, stop) = (session.pool, session.interrupt);
-            let head =
-                LogisticRegression::default().fit(&features, &labels, 3, pool, stop).unwrap().head;
+            let head = LogisticRegression::default().fit(&features, &labels, 3, pool, stop).unwrap().head;
             let source = Source { features, labels };
             let right = |source: Option<&Source>| {
                 let domains = Domains { source, target: &target, head: &head, l2: 0.1, seed: 0 };

@@ -73,7 +73,8 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     let source = match &options.source {
         None => None,
         Some(path) => {
-            let (features, labels, _) = labelled(session, &backbone, path, &classes, "source features", &mut skipped)?;
+            let (features, labels, _) =
+                labelled(session, &backbone, path, &classes, "source features", &mut skipped)?;
             Some(Source { features: features.values, labels })
         }
     };
@@ -178,8 +179,7 @@ impl Adaptation<'_> {
     fn restate(&mut self) -> Result<(), Error> {
         let all: Vec<&Picture> = self.pictures.iter().collect();
         let plain = &self.sites[0].backbone;
-        let (backbone, moved) =
-            restate(self.session, plain, &all, self.options.seed)?.backbone(plain)?;
+        let (backbone, moved) = restate(self.session, plain, &all, self.options.seed)?.backbone(plain)?;
         self.add_site(backbone, moved)
     }
 
@@ -310,12 +310,8 @@ impl Adaptation<'_> {
             moved: site.moved,
             unfrozen,
         };
-        let weights_sha256 = whole_fingerprint(
-            &manifest.graph,
-            &manifest.classifier,
-            &site.backbone.params,
-            &candidate.head,
-        );
+        let weights_sha256 =
+            whole_fingerprint(&manifest.graph, &manifest.classifier, &site.backbone.params, &candidate.head);
         let manifest = Manifest {
             headstart: env!("CARGO_PKG_VERSION").to_owned(),
             precision: Precision::F32,

@@ -25,9 +25,11 @@ impl Alignment for Standardise {
         let source = Standardiser::of(session.pool, &domains.source(self.name())?.features)?;
         let target = Standardiser::of(session.pool, domains.target)?;
         // What is constant in one of both stays where it is.
-        let scale = source.scale().iter().zip(target.scale()).map(|(&s, &t)| {
-            if s > 0.0 && t > 0.0 { t / s } else { 1.0 }
-        });
+        let scale = source
+            .scale()
+            .iter()
+            .zip(target.scale())
+            .map(|(&s, &t)| if s > 0.0 && t > 0.0 { t / s } else { 1.0 });
         let scale: Vec<f64> = scale.collect();
         let mean = target.mean().iter().zip(source.mean()).zip(&scale);
         let mean = mean.map(|((t, s), scale)| t - s / scale).collect();
@@ -53,8 +55,7 @@ mod tests {
             let (pool, stop) = (session.pool, session.interrupt);
             let head = LogisticRegression::default().fit(&features, &labels, 3, pool, stop).unwrap().head;
             let source = Source { features, labels: labels.clone() };
-            let domains =
-                Domains { source: Some(&source), target: &target, head: &head, l2: 0.1, seed: 0 };
+            let domains = Domains { source: Some(&source), target: &target, head: &head, l2: 0.1, seed: 0 };
             let before = correct(&domains.answers(session).unwrap(), &labels);
             let after = Standardise.align(session, &domains).unwrap().logits(pool, &target).unwrap();
             assert!(before < 200 && correct(&after, &labels) > 290, "{before}");

@@ -60,7 +60,8 @@ pub(super) fn restate(
     if norms.is_empty() {
         return Err(Error::NoBatchNorm { network: backbone.name.clone() });
     }
-    let freeze = norms.iter().try_fold(Freeze::everything(), |f, n| f.unfreeze(graph, &format!("{n}.weight")))?;
+    let freeze =
+        norms.iter().try_fold(Freeze::everything(), |f, n| f.unfreeze(graph, &format!("{n}.weight")))?;
     // With a momentum of 1 the running statistics are those of the last batch.
     let mut trainer = Trainer::new(graph.clone(), freeze, BnStats::Batch { momentum: 1.0 });
     let mut order: Vec<usize> = (0..pictures.len()).collect();

@@ -70,8 +70,7 @@ mod tests {
             let (features, labels) = cluster(400, 3, 1);
             let (target, other) = cluster(400, 3, 2);
             let (pool, stop) = (session.pool, session.interrupt);
-            let head =
-                LogisticRegression::default().fit(&features, &labels, 3, pool, stop).unwrap().head;
+            let head = LogisticRegression::default().fit(&features, &labels, 3, pool, stop).unwrap().head;
             let source = Source { features, labels };
             let domains = Domains { source: Some(&source), target: &target, head: &head, l2: 0.1, seed: 0 };
             let found = Subspace { directions: 2 }.align(session, &domains);

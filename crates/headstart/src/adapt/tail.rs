@@ -1,7 +1,7 @@
 //! The tail trained on the target without labels, from cached activations at the cut. The head stays: it says what the
 //! classes are.
 
-use super::domains::{hard, one_hot, soft, unit, class_sums};
+use super::domains::{class_sums, hard, one_hot, soft, unit};
 use super::objective::Objective;
 use crate::features::Views;
 use crate::fine_tune::boundary::{Boundary, Photos, Setting};
@@ -59,8 +59,7 @@ impl TailFit<'_> {
         let mut params = self.backbone.params.clone();
         let mut boundary = Boundary::open(session, &split.trunk, &params, &setting)?;
         let mut trainer = Trainer::new(split.tail, freeze, BnStats::Batch { momentum: 0.1 });
-        let mut optimizer =
-            Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
+        let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
         let n = self.target.hashes.len();
         let back = transposed(&self.head.weight);
         let width = back.dims()[0];
@@ -105,7 +104,12 @@ impl TailFit<'_> {
                 session.progress.advance(some.len());
             }
             session.progress.finish();
-            session.progress.note(&format!("{} {epoch}/{}: loss {:.4}", objective.name(), self.epochs, sum / n as f64));
+            session.progress.note(&format!(
+                "{} {epoch}/{}: loss {:.4}",
+                objective.name(),
+                self.epochs,
+                sum / n as f64
+            ));
         }
         Ok(params)
     }
