@@ -1,10 +1,12 @@
 //! The command line.
 
 mod doctor;
+mod export;
 mod finetune;
 mod train;
 
 pub(crate) use doctor::Doctor;
+pub(crate) use export::Export;
 pub(crate) use finetune::Finetune;
 pub(crate) use train::Train;
 
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Write the features of images or texts as a NumPy file.
     Embed(Embed),
+    /// Write a classifier of images as an ONNX file, for other programs.
+    Export(Export),
     /// Print a network layer by layer, and what of it is frozen.
     Inspect(Inspect),
     /// List, show and import pre-trained networks.

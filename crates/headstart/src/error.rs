@@ -115,6 +115,26 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// An operation that the export to ONNX does not know.
+    #[error("`{node}` ({op}) cannot be written to an ONNX file: only networks of images can")]
+    NotInOnnx {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: String,
+    },
+    /// More than an ONNX file holds.
+    #[error(
+        "{} would take {} MB, and an ONNX file holds at most 2,147: export a smaller backbone",
+        path.display(),
+        bytes / 1_000_000
+    )]
+    TooLargeForOnnx {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: usize,
+    },
     /// Where such a network looked cannot be said.
     #[error(
         "{name} has no map of features before its classifier, which Grad-CAM needs: ResNet, VGG, MobileNetV2 and EfficientNet-Lite have one, transformers have not"

@@ -8,6 +8,7 @@ mod doctor;
 mod embed;
 mod eval;
 mod explain;
+mod export;
 mod finetune;
 mod inspect;
 mod models;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Predict(args) => predict::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),
+        Command::Export(args) => export::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
         Command::Models { action } => models::run(action.unwrap_or(args::Models::List), printer),
