@@ -115,6 +115,21 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// There is no network to rank.
+    #[error(
+        "there is no network with weights here: `headstart models` lists them, `headstart models import` brings one in"
+    )]
+    NoNetworks,
+    /// A class has too few images for one to be held out.
+    #[error(
+        "the class \"{class}\" has {found} readable images for training: ranking needs two of each class"
+    )]
+    TooFewToRank {
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+    },
     /// An operation that the export to ONNX does not know.
     #[error("`{node}` ({op}) cannot be written to an ONNX file: only networks of images can")]
     NotInOnnx {
