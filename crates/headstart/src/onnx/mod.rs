@@ -14,6 +14,9 @@ mod operations;
 mod preprocessing;
 mod proto;
 
+#[cfg(test)]
+mod tests;
+
 use self::emitter::Emitter;
 use self::proto::{ElementType, Extent, ModelProto, OperatorSetId, StringStringEntry, ValueInfo};
 use crate::{Classifier, Error};
@@ -175,7 +178,8 @@ impl Parts<'_> {
         self.params.check(self.graph)?;
         let mut emitter = Emitter::default();
         let open = |name: &str| Extent::Open(name.to_owned());
-        let (side, classes) = (self.graph.input().dims()[0] as i64, self.graph.output().len() as i64);
+        let extent = |axis: usize| Extent::Fixed(self.graph.input().dims()[axis] as i64);
+        let classes = self.graph.output().len() as i64;
         let (start, input) = match self.with_preprocessing {
             true => (
                 preprocessing::preprocessing(&mut emitter, self.preprocess, IMAGE),
@@ -191,7 +195,7 @@ impl Parts<'_> {
                 ValueInfo::tensor(
                     PIXELS,
                     ElementType::Float,
-                    vec![open("batch"), Extent::Fixed(3), Extent::Fixed(side), Extent::Fixed(side)],
+                    vec![open("batch"), extent(2), extent(0), extent(1)],
                     "RGB, (pixel / 255 - mean) / std",
                 ),
             ),

@@ -34,8 +34,8 @@ pub fn logme(pool: &Pool, features: &Tensor, targets: &[usize], classes: usize) 
     // Squared singular values s of F = U S V^T, and of each class (u y)^2 for every u of U: from F F^T, or, where that is
     // larger, from F^T F, whose eigenvectors v give u = F v / sqrt(s).
     let wide = n <= d;
-    let along = |of: usize| if wide { one_hot(targets, classes) } else { sums(features, targets, of) };
-    let spectrum = Spectrum::of(pool, gram(pool, features, wide), n.min(d), along(classes))?;
+    let vectors = if wide { one_hot(targets, classes) } else { sums(features, targets, classes) };
+    let spectrum = Spectrum::of(pool, gram(pool, features, wide), n.min(d), vectors)?;
     let largest = spectrum.values.iter().fold(0.0, |most: f64, &v| most.max(v));
     let kept: Vec<usize> =
         (0..n.min(d)).filter(|&i| spectrum.values[i] > ROUNDING * largest && largest > 0.0).collect();

@@ -98,10 +98,10 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// Turns three diagonals (`off[i]` between `i` and `i + 1`) into one; the rotations act on the rows of `vectors`.
 fn diagonalise(diagonal: &mut [f64], off: &mut [f64], vectors: &mut [f64], k: usize) -> Option<()> {
     let n = diagonal.len();
-    let norm = diagonal.iter().zip(off.iter()).map(|(d, e)| d.abs() + e.abs()).fold(0.0, f64::max);
-    if !norm.is_finite() {
+    if !diagonal.iter().chain(off.iter()).all(|v| v.is_finite()) {
         return None;
     }
+    let norm = diagonal.iter().zip(off.iter()).map(|(d, e)| d.abs() + e.abs()).fold(0.0, f64::max);
     // The reduction has left errors of this size.
     let nothing = f64::EPSILON * norm;
     for low in 0..n {
