@@ -120,9 +120,15 @@ pub enum Error {
         "there is no network with weights here: `headstart models` lists them, `headstart models import` brings one in"
     )]
     NoNetworks,
+    /// Texts, where networks of images are ranked.
+    #[error("{} holds texts: `rank` ranks networks of images", path.display())]
+    TextsNotRanked {
+        /// The data.
+        path: PathBuf,
+    },
     /// A class has too few images for one to be held out.
     #[error(
-        "the class \"{class}\" has {found} readable images for training: ranking needs two of each class"
+        "of the images that are ranked on {found} are of the class \"{class}\": it takes two of each class, and --images N takes more"
     )]
     TooFewToRank {
         /// The class.

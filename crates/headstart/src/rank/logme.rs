@@ -158,7 +158,7 @@ mod tests {
         let mut rng = headstart_tensor::Rng::new(1);
         let targets: Vec<usize> = (0..90).map(|i| i % 3).collect();
         let mut of = |signal: f64| {
-            let value = |i: usize| signal * f64::from(u8::from(i % 6 == i / 6 % 3)) + 0.3 * rng.normal();
+            let mut value = |i: usize| signal * f64::from(u8::from(i % 6 == i / 6 % 3)) + 0.3 * rng.normal();
             let features = Tensor::from_fn([90, 6], |i| value(i) as f32);
             logme(&Pool::new(1), &features, &targets, 3).unwrap()
         };

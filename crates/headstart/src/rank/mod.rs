@@ -15,8 +15,8 @@ use crate::cross_validation::Material;
 use crate::evaluate::labels;
 use crate::features::{CENTER, through};
 use crate::head::{L2, LogisticRegression};
-use crate::{Backbone, Error, Input, Session, SkippedFile, extract};
-use headstart_data::{Dataset, Item, OpenOptions, Picture, TextColumns, split};
+use crate::{Backbone, Error, Session, SkippedFile, extract};
+use headstart_data::{Dataset, Item, Kind, OpenOptions, Picture, TextColumns, split};
 use headstart_models::registry::{self, PRETRAINED};
 use headstart_models::{Pretrained, PretrainedCfg, Whereabouts};
 use headstart_tensor::Tensor;
@@ -92,8 +92,8 @@ pub struct RankedNetwork {
 pub fn rank(session: &Session, options: &RankOptions) -> Result<RankReport, Error> {
     let records = records(session, &options.backbones)?;
     let columns = TextColumns::default();
-    for cfg in &records {
-        Input::from(cfg.input.clone()).expect(&cfg.name(), &options.data, &columns)?;
+    if Kind::of(&options.data, &columns) == Some(Kind::Texts) {
+        return Err(Error::TextsNotRanked { path: options.data.clone() });
     }
     let data = Dataset::open(&options.data, &OpenOptions { classes: None, columns })?;
     let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
