@@ -2,12 +2,16 @@
 
 mod adapt;
 mod doctor;
+mod export;
 mod finetune;
+mod rank;
 mod train;
 
 pub(crate) use adapt::Adapt;
 pub(crate) use doctor::Doctor;
+pub(crate) use export::Export;
 pub(crate) use finetune::Finetune;
+pub(crate) use rank::Rank;
 pub(crate) use train::Train;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -50,6 +54,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Write the features of images or texts as a NumPy file.
     Embed(Embed),
+    /// Say which pre-trained network suits labelled images best, of those whose weights are here.
+    Rank(Rank),
+    /// Write a classifier of images as an ONNX file, for other programs.
+    Export(Export),
     /// Print a network layer by layer, and what of it is frozen.
     Inspect(Inspect),
     /// List, show and import pre-trained networks.

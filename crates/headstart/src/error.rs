@@ -115,6 +115,47 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// There is no network to rank.
+    #[error(
+        "there is no network with weights here: `headstart models` lists them, `headstart models import` brings one in"
+    )]
+    NoNetworks,
+    /// Texts, where networks of images are ranked.
+    #[error("{} holds texts: `rank` ranks networks of images", path.display())]
+    TextsNotRanked {
+        /// The data.
+        path: PathBuf,
+    },
+    /// A class has too few images for one to be held out.
+    #[error(
+        "of the images that are ranked on {found} are of the class \"{class}\": it takes two of each class, and --images N takes more"
+    )]
+    TooFewToRank {
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+    },
+    /// An operation that the export to ONNX does not know.
+    #[error("`{node}` ({op}) cannot be written to an ONNX file: only networks of images can")]
+    NotInOnnx {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: String,
+    },
+    /// More than an ONNX file holds.
+    #[error(
+        "{} would take {} MB, and an ONNX file holds at most 2,147: export a smaller backbone",
+        path.display(),
+        bytes / 1_000_000
+    )]
+    TooLargeForOnnx {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: usize,
+    },
     /// Where such a network looked cannot be said.
     #[error(
         "{name} has no map of features before its classifier, which Grad-CAM needs: ResNet, VGG, MobileNetV2 and EfficientNet-Lite have one, transformers have not"

@@ -9,10 +9,12 @@ mod doctor;
 mod embed;
 mod eval;
 mod explain;
+mod export;
 mod finetune;
 mod inspect;
 mod models;
 mod predict;
+mod rank;
 mod report;
 mod skipped;
 mod train;
@@ -42,6 +44,8 @@ pub(crate) fn run(command: Command, printer: &Printer) -> anyhow::Result<Outcome
         Command::Predict(args) => predict::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Embed(args) => embed::run(&args, printer),
+        Command::Rank(args) => rank::run(&args, printer),
+        Command::Export(args) => export::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
         Command::Models { action } => models::run(action.unwrap_or(args::Models::List), printer),
