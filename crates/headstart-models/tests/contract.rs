@@ -1,8 +1,8 @@
-//! What holds of every registered architecture: it is written and read back, finds its own parameters in a file, is described, is
-//! cut before each stage, and a tail of it trains.
+//! What holds of every registered architecture: it is written and read back, finds its own parameters in a file, is described and
+//! compiled in every precision, is cut before each stage, and a tail of it trains.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where its surroundings fail")]
 
-use headstart_graph::{BnStats, Freeze, Graph, Params, Trainer, Trunk};
+use headstart_graph::{BnStats, Freeze, Graph, Params, Precision, Trainer, Trunk};
 use headstart_kernels::Pool;
 use headstart_models::registry::{ARCHITECTURES, Architecture};
 use headstart_models::{KeyMap, load};
@@ -146,4 +146,30 @@ fn through_a_file(graph: &Graph, params: &Params) -> Params {
     let (found, report) = load(graph, &dict, KeyMap::Native).unwrap();
     assert!(report.is_complete(), "{report}");
     found
+}
+
+#[test]
+fn every_op_of_an_architecture_has_a_kernel_in_every_precision() {
+    let pool = Pool::new(2);
+    for arch in ARCHITECTURES {
+        let (graph, side) = small(arch);
+        // Larger networks are made of the same ops.
+        if graph.parameter_count() > 40_000_000 {
+            continue;
+        }
+        let params = seeded_params(&graph);
+        let images = input(2, side, side, 3, 1);
+        let calibration = Trunk::calibrate(&graph, &params, &pool, &images).unwrap();
+        for precision in Precision::ALL {
+            let trunk = Trunk::compile_in(precision, &graph, &params, &calibration).unwrap();
+            let found = trunk.run(&pool, &images).unwrap();
+            assert!(found.data().iter().all(|v| v.is_finite()), "{} in {precision}", arch.name);
+            let one = Tensor::new([1, side, side, 3], images.row(1).to_vec()).unwrap();
+            let alone = trunk.run(&Pool::new(3), &one).unwrap();
+            assert_eq!(alone.data(), found.row(1), "{} in {precision}: the same bytes", arch.name);
+            let layers = trunk.layers();
+            let in_graph: usize = layers.iter().map(|l| l.nodes.split('+').count()).sum();
+            assert!(in_graph + 1 >= graph.nodes().len(), "{}: every node is in a layer", arch.name);
+        }
+    }
 }
