@@ -87,7 +87,7 @@ impl GraphBuilder {
         (kernel, stride): (usize, usize),
         padding: Padding,
     ) -> Result<NodeId, GraphError> {
-        self.square_conv(name, x, out_channels, (kernel, stride), padding, 1)
+        self.grouped_conv(name, x, out_channels, (kernel, stride), padding, 1)
     }
 
     /// A depthwise convolution without bias; kernel and stride are square.
@@ -102,10 +102,14 @@ impl GraphBuilder {
         padding: Padding,
     ) -> Result<NodeId, GraphError> {
         let channels = self.channels(x);
-        self.square_conv(name, x, channels, (kernel, stride), padding, channels)
+        self.grouped_conv(name, x, channels, (kernel, stride), padding, channels)
     }
 
-    fn square_conv(
+    /// A convolution without bias whose channels fall into groups; kernel and stride are square.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::add`].
+    pub fn grouped_conv(
         &mut self,
         name: &str,
         x: NodeId,
@@ -148,7 +152,7 @@ impl GraphBuilder {
         stride: usize,
         padding: usize,
     ) -> Result<NodeId, GraphError> {
-        let pool = MaxPool2d { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
+        let pool = MaxPool2d { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], ceil: false };
         self.add(name, Op::MaxPool2d(pool), &[x])
     }
 
@@ -241,7 +245,8 @@ mod tests {
             b.add("one", Op::Add, &[x]),
             Err(GraphError::InputCount { expected: 2, found: 1, .. })
         ));
-        assert!(matches!(b.linear("fc", x, 2), Err(GraphError::Shape { .. })));
+        let linear = Op::Linear(Linear { in_features: 5, out_features: 2 });
+        assert!(matches!(b.add("fc", linear, &[x]), Err(GraphError::Shape { .. })));
     }
 
     #[test]

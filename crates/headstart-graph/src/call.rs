@@ -4,8 +4,8 @@ use crate::compile::{Kernel, Source, Step};
 use crate::format::Format;
 use crate::kernels::{Average, Convert, CopyRows, Data, MaxPooling, Product, Run, ScaleRows};
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedPooled, Pool, Scales,
-    Winograd2, Winograd4, bf16,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled,
+    Pool, Scales, Winograd2, Winograd4, bf16,
 };
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -135,6 +135,11 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
             };
             (kernel, format!("depthwise {} {inputs}", size(&conv)), macs(&conv, taps(&conv)))
         }
+        Kernel::Grouped { conv, groups, weights } => {
+            let name = format!("direct {} in {groups} groups {inputs}", size(&conv));
+            let macs = macs(&conv, conv.patch() / groups.max(1));
+            (dense(isa, conv, Of::Groups(groups), &weights, &bias, (reads, writes), &scales), name, macs)
+        }
         Kernel::Expand { point, point_weights, bias: before, activation, between, conv, weights, .. } => {
             let name = format!("expand 1x1 + depthwise {} {inputs}", size(&conv));
             let point_macs = macs(&point, point.patch()).saturating_mul(conv.input[0] as u64);
@@ -202,6 +207,8 @@ enum Of {
     /// A convolution and the max pooling behind it.
     Pooled(Conv),
     Product,
+    /// A convolution in so many groups.
+    Groups(usize),
 }
 
 fn dense(
@@ -217,11 +224,14 @@ fn dense(
     impl Dense<'_> {
         fn elements<I: Element, O: Element>(self) -> Box<dyn Run> {
             let Dense(isa, conv, of, weights, bias, scales) = self;
-            let packed = PackedConv::<I, O>::stored(isa, conv, weights, bias, scales);
+            let packed = || PackedConv::<I, O>::stored(isa, conv, weights, bias, scales);
             match of {
-                Of::Convolution => Box::new(packed),
-                Of::Pooled(pool) => Box::new(PackedPooled::new(packed, pool)),
-                Of::Product => Box::new(Product(packed)),
+                Of::Convolution => Box::new(packed()),
+                Of::Pooled(pool) => Box::new(PackedPooled::new(packed(), pool)),
+                Of::Product => Box::new(Product(packed())),
+                Of::Groups(groups) => {
+                    Box::new(PackedGrouped::<I, O>::stored(isa, conv, groups, weights, bias, scales))
+                }
             }
         }
     }

@@ -30,6 +30,12 @@ pub(crate) enum Kernel {
         conv: Conv,
         weights: Vec<f32>,
     },
+    /// A convolution whose channels fall into groups, the weights `[taps * in / groups, out]`.
+    Grouped {
+        conv: Conv,
+        groups: usize,
+        weights: Vec<f32>,
+    },
     /// A pointwise convolution of rows, its epilogue, and the depthwise one that alone reads it.
     Expand {
         point: Conv,
@@ -154,13 +160,19 @@ impl Compiler {
             Op::Input => return Ok(Source::Input),
             Op::Conv2d(op) => {
                 let conv = op.sizes(shape_in, &node.shape);
+                let one_pixel = shape_in.dims()[..2] == [1, 1] && op.kernel == [1, 1] && op.groups == 1;
                 let weights = op.pack(data("weight")?);
                 let bias = if op.bias { data("bias")?.to_vec() } else { vec![0.0; channels] };
                 if op.is_depthwise() && self.fuse && self.expands(x, &conv) {
                     return Ok(self.join(conv, weights, bias, &node.shape));
                 }
-                let kernel = if op.is_depthwise() {
+                let kernel = if one_pixel && op.bias && conv.pad == [0, 0] {
+                    // Squeeze-and-excitation's: a linear layer.
+                    Kernel::Linear { weights }
+                } else if op.is_depthwise() {
                     Kernel::Depthwise { conv, weights }
+                } else if op.is_grouped() {
+                    Kernel::Grouped { conv, groups: op.groups, weights }
                 } else {
                     Kernel::Dense { conv, weights }
                 };
@@ -174,7 +186,7 @@ impl Compiler {
                     var: data("running_var")?,
                 };
                 let (scale, shift) = norm.scale_and_shift(p);
-                if let Some(place) = self.fold_norm(x, &scale, &shift) {
+                if let Some(place) = self.fold_scale(x, &scale, &shift) {
                     return Ok(place);
                 }
                 let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
@@ -191,7 +203,7 @@ impl Compiler {
             }
             Op::AddRows(op) => {
                 // A copy with a bias for every value, or with one row of them for all tokens.
-                let tokens = if op.step == 0 { 1 } else { node.shape.dims()[0] };
+                let tokens = if op.step == 0 { 1 } else { node.shape.len() / channels.max(1) };
                 let rows = op.rows(data(op.part())?, tokens);
                 self.push(Kernel::Copy, x, rows, &node.shape);
             }
@@ -208,11 +220,32 @@ impl Compiler {
             Op::PadMask { pad } => self.push_rows(Rows::PadMask { pad: *pad }, node),
             Op::ClassToken(_) => self.push_rows(Rows::ClassToken { token: data("")?.to_vec() }, node),
             Op::TokenPool(op) => self.push_rows(Rows::TokenPool(op.clone()), node),
+            Op::AdaptiveAvgPool(op) if op.output == [1, 1] => {
+                let inputs = shape_in.len();
+                self.push(Kernel::GlobalAvgPool { inputs }, x, Vec::new(), &node.shape);
+            }
             Op::AdaptiveAvgPool(op) => {
                 let input = image(&node.name, shape_in)?;
                 self.push_rows(Rows::AdaptiveAvgPool { pool: op.clone(), input }, node);
             }
             Op::Normalize => self.push_rows(Rows::Normalize { features: channels }, node),
+            Op::ScaleChannels => self.push_rows(Rows::ScaleChannels, node),
+            Op::LayerScale(op) => {
+                let gamma = data(op.part())?;
+                let scale: Vec<f64> = gamma.iter().map(|&v| f64::from(v)).collect();
+                if let Some(place) = self.fold_scale(x, &scale, &vec![0.0; channels]) {
+                    return Ok(place);
+                }
+                self.push(Kernel::Scale { scale: gamma.to_vec() }, x, vec![0.0; channels], &node.shape);
+            }
+            Op::AvgPool2d(op) => {
+                let input = image(&node.name, shape_in)?;
+                self.push_rows(Rows::AvgPool { pool: op.clone(), input }, node);
+            }
+            Op::Concat => {
+                let left = shape_in.dims().last().copied().unwrap_or(0);
+                self.push_rows(Rows::Concat { widths: (left, channels - left) }, node);
+            }
             Op::Flatten => {
                 let [_, _, channels] = image(&node.name, shape_in)?;
                 self.push_rows(Rows::Flatten { channels }, node);
@@ -330,10 +363,13 @@ impl Compiler {
         Source::Step(self.steps.len() - 1)
     }
 
-    fn fold_norm(&mut self, x: NodeId, scale: &[f64], shift: &[f64]) -> Option<Source> {
+    /// Multiplies the weights behind `x` by a factor for each channel of their output, and adds `shift`.
+    fn fold_scale(&mut self, x: NodeId, scale: &[f64], shift: &[f64]) -> Option<Source> {
         let (i, step) = self.open_step(x)?;
         let (Kernel::Dense { weights, .. }
         | Kernel::Depthwise { weights, .. }
+        | Kernel::Grouped { weights, .. }
+        | Kernel::Linear { weights }
         | Kernel::Expand { weights, .. }) = &mut step.kernel
         else {
             return None;

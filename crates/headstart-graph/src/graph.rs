@@ -106,15 +106,16 @@ impl Graph {
         Ok(builder.finish())
     }
 
-    /// The same network with the linear layer `layer` replaced by one with `classes` outputs.
+    /// The same network with the linear layer (or the convolution) `layer` replaced by one with `classes` outputs.
     ///
     /// # Errors
-    /// Where `layer` is not a linear layer of the graph.
+    /// Where `layer` is no such layer of the graph.
     pub fn with_classes(&self, layer: &str, classes: usize) -> Result<Graph, GraphError> {
         let mut graph = self.clone();
         let found = graph.nodes.iter_mut().find(|n| n.name == layer);
         match found.map(|n| &mut n.op) {
             Some(Op::Linear(linear)) => linear.out_features = classes,
+            Some(Op::Conv2d(conv)) if conv.groups == 1 => conv.out_channels = classes,
             _ => return Err(self.unknown(layer)),
         }
         graph.with_input(self.input().clone())
@@ -127,6 +128,21 @@ impl Graph {
     pub fn prefix(&self, last: NodeId) -> Result<Graph, GraphError> {
         let mut builder = GraphBuilder::new(self.input().clone());
         self.copy_into(&mut builder, 1..last.0 + 1)?;
+        Ok(builder.finish())
+    }
+
+    /// This network with more nodes behind its output, each reading the one before it.
+    ///
+    /// # Errors
+    /// Where a name is taken, or an op cannot take what comes out before it.
+    pub fn and_then(&self, stage: &str, ops: &[(&str, Op)]) -> Result<Graph, GraphError> {
+        let mut builder = GraphBuilder::new(self.input().clone());
+        self.copy_into(&mut builder, 1..self.nodes.len())?;
+        builder.stage(stage);
+        let mut last = NodeId(self.nodes.len() - 1);
+        for (name, op) in ops {
+            last = builder.add(name, op.clone(), &[last])?;
+        }
         Ok(builder.finish())
     }
 

@@ -3,8 +3,8 @@
 
 use crate::rows::Rows;
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedPooled, PackedWinograd,
-    Pool, Scale, Scales, convert, epilogue, global_avg_pool, max_pool,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled,
+    PackedWinograd, Pool, Scale, Scales, convert, epilogue, global_avg_pool, max_pool,
 };
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -132,6 +132,24 @@ impl<E: Element> Run for PackedDepthwise<E> {
     fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
         data.each(sizes(self.conv()), |x, residual, scratch, out| {
             self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        });
+    }
+}
+
+impl<I: Element, O: Element> Run for PackedGrouped<I, O> {
+    fn bytes(&self) -> usize {
+        PackedGrouped::bytes(self)
+    }
+    fn scratch(&self, _: usize) -> usize {
+        let (inner, outer) = PackedGrouped::scratch(self);
+        inner.div_ceil(I::IN_WORD) + outer.div_ceil(O::IN_WORD)
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        let words = PackedGrouped::scratch(self).0.div_ceil(I::IN_WORD);
+        data.each(sizes(self.conv()), |x, residual, scratch, out| {
+            let (inner, outer) = scratch.split_at_mut(words);
+            let room = (bytemuck::cast_slice_mut(inner), bytemuck::cast_slice_mut(outer));
+            self.run(pool, x, residual, activation, room, out);
         });
     }
 }

@@ -36,8 +36,8 @@ pub use graph::{Graph, Node, NodeId};
 pub use nearest::nearest;
 pub use op::{Op, ParamKind, ParamSpec};
 pub use ops::{
-    Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, Embedding, LayerNorm,
-    Linear, Linears, MaxPool2d, Padding, Pooled, Smooth, TokenPool,
+    Activation, AdaptiveAvgPool, AddRows, Attention, AvgPool2d, BatchNorm2d, ClassToken, Conv2d, Embedding,
+    LayerNorm, LayerScale, Linear, Linears, MaxPool2d, Padding, Pooled, Smooth, TokenPool,
 };
 pub use params::Params;
 pub use summary::{LayerSummary, Summary};

@@ -40,6 +40,7 @@ pub(crate) fn lower(
             Kernel::Dense { .. }
                 | Kernel::Pooled { .. }
                 | Kernel::Depthwise { .. }
+                | Kernel::Grouped { .. }
                 | Kernel::Expand { .. }
                 | Kernel::MaxPool { .. }
         );
@@ -86,12 +87,22 @@ impl Lowering<'_> {
             Kernel::Expand { point, .. } if input == Source::Input || point.patch() > EXACT => {
                 (Precision::Bf16, Precision::Bf16)
             }
+            Kernel::Grouped { conv, .. } => {
+                let higher = input == Source::Input || conv.patch() > EXACT;
+                let reads = match self.precision {
+                    Precision::Int8 if higher => Precision::Bf16,
+                    precision => precision,
+                };
+                (reads, if multiplied { self.precision } else { Precision::F32 })
+            }
             Kernel::Depthwise { .. } | Kernel::Expand { .. } | Kernel::MaxPool { .. } => {
                 (self.precision, self.precision)
             }
             Kernel::GlobalAvgPool { .. } => (self.format(input).precision(), Precision::F32),
             // One row is no work.
-            Kernel::Linear { .. } if step.shape.rank() > 1 => (Precision::Bf16, Precision::F32),
+            Kernel::Linear { .. } if step.shape.rank() == 2 || step.shape.len() > step.bias.len() => {
+                (Precision::Bf16, Precision::F32)
+            }
             Kernel::Linear { .. }
             | Kernel::Rows(_)
             | Kernel::Scale { .. }

@@ -1,11 +1,11 @@
 //! The closed set of operations: what every part of the engine must know about each.
 
 use crate::GraphError;
-use crate::ops::normalize;
 use crate::ops::{
-    Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, Embedding, LayerNorm,
-    Linear, Linears, MaxPool2d, Smooth, TokenPool,
+    Activation, AdaptiveAvgPool, AddRows, Attention, AvgPool2d, BatchNorm2d, ClassToken, Conv2d, Embedding,
+    LayerNorm, LayerScale, Linear, Linears, MaxPool2d, Smooth, TokenPool,
 };
+use crate::ops::{concat, normalize, scale_channels};
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub enum Op {
     /// Where the images (or, in a tail, the activations at the cut) come in. The first node, and only that.
     Input,
-    /// Convolution, dense or depthwise.
+    /// Convolution: dense, depthwise or in groups.
     Conv2d(Conv2d),
     /// Batch normalisation by running statistics.
     BatchNorm2d(BatchNorm2d),
@@ -36,7 +36,7 @@ pub enum Op {
     Linears(Linears),
     /// Normalisation over the last extent.
     LayerNorm(LayerNorm),
-    /// A smooth elementwise activation.
+    /// An elementwise activation that no kernel takes into its epilogue.
     Smooth {
         /// Which.
         function: Smooth,
@@ -62,6 +62,14 @@ pub enum Op {
     Flatten,
     /// Rows divided by their length.
     Normalize,
+    /// `[.., channels]` times the second input, one value a channel.
+    ScaleChannels,
+    /// `[.., features]` times a trained factor a feature.
+    LayerScale(LayerScale),
+    /// The channels of two inputs side by side.
+    Concat,
+    /// The mean under a sliding window.
+    AvgPool2d(AvgPool2d),
 }
 
 /// What a parameter is to its layer.
@@ -105,7 +113,7 @@ impl Op {
     pub fn arity(&self) -> usize {
         match self {
             Op::Input => 0,
-            Op::Add => 2,
+            Op::Add | Op::ScaleChannels | Op::Concat => 2,
             Op::Attention(Attention { mask, .. }) | Op::TokenPool(TokenPool { mask, .. }) => {
                 1 + usize::from(*mask)
             }
@@ -124,7 +132,9 @@ impl Op {
             | Op::AddRows(_)
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
-            | Op::Normalize => 1,
+            | Op::Normalize
+            | Op::LayerScale(_)
+            | Op::AvgPool2d(_) => 1,
         }
     }
 
@@ -166,6 +176,10 @@ impl Op {
             (Op::TokenPool(pool), _) => pool.output_shape(node, inputs),
             (Op::AdaptiveAvgPool(pool), [x]) => pool.output_shape(node, x),
             (Op::Normalize, [x]) => normalize::output_shape(node, x),
+            (Op::ScaleChannels, [x, scale]) => scale_channels::output_shape(node, x, scale),
+            (Op::LayerScale(scale), [x]) => scale.output_shape(node, x),
+            (Op::AvgPool2d(pool), [x]) => pool.output_shape(node, x),
+            (Op::Concat, [a, b]) => concat::output_shape(node, a, b),
             (Op::Flatten, [x]) => Ok(Shape::from([image(node, x)?.iter().product()])),
             _ => {
                 Err(GraphError::InputCount { node: node.into(), expected: self.arity(), found: inputs.len() })
@@ -184,6 +198,7 @@ impl Op {
             Op::Embedding(embedding) => embedding.params(),
             Op::ClassToken(token) => token.params(),
             Op::AddRows(rows) => rows.params(),
+            Op::LayerScale(scale) => scale.params(),
             Op::Input
             | Op::Activation { .. }
             | Op::Add
@@ -195,7 +210,10 @@ impl Op {
             | Op::TokenPool(_)
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
-            | Op::Normalize => Vec::new(),
+            | Op::Normalize
+            | Op::ScaleChannels
+            | Op::Concat
+            | Op::AvgPool2d(_) => Vec::new(),
         }
     }
 
@@ -219,6 +237,10 @@ impl Op {
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
             | Op::Normalize
+            | Op::ScaleChannels
+            | Op::LayerScale(_)
+            | Op::Concat
+            | Op::AvgPool2d(_)
             | Op::Input
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }
@@ -254,6 +276,10 @@ impl std::fmt::Display for Op {
             Op::AdaptiveAvgPool(pool) => pool.fmt(f),
             Op::Flatten => f.write_str("Flatten"),
             Op::Normalize => f.write_str("Normalize"),
+            Op::ScaleChannels => f.write_str("ScaleChannels"),
+            Op::LayerScale(scale) => scale.fmt(f),
+            Op::Concat => f.write_str("Concat"),
+            Op::AvgPool2d(pool) => pool.fmt(f),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Compiled steps that no epilogue follows: normalisation, attention and the like, over one image's rows.
 
 use crate::ops::embedding::pad_mask;
-use crate::ops::{AdaptiveAvgPool, ClassToken, Embedding, TokenPool, adaptive_pool, normalize};
-use headstart_kernels::{self as kernels, Isa, Pool, layer_norm};
+use crate::ops::{
+    AdaptiveAvgPool, AvgPool2d, ClassToken, Embedding, TokenPool, adaptive_pool, concat, normalize,
+};
+use headstart_kernels::{self as kernels, Isa, Pool, layer_norm, scale_channels};
 
 /// What such a step computes.
 #[derive(Debug, Clone)]
@@ -17,6 +19,9 @@ pub(crate) enum Rows {
     AdaptiveAvgPool { pool: AdaptiveAvgPool, input: [usize; 3] },
     Flatten { channels: usize },
     Normalize { features: usize },
+    ScaleChannels,
+    Concat { widths: (usize, usize) },
+    AvgPool { pool: AvgPool2d, input: [usize; 3] },
 }
 
 impl Rows {
@@ -27,6 +32,10 @@ impl Rows {
             Rows::Smooth(kernels::Smooth::Gelu) => "GELU f32",
             Rows::Smooth(kernels::Smooth::GeluTanh) => "GELU(tanh) f32",
             Rows::Smooth(kernels::Smooth::Tanh) => "tanh f32",
+            Rows::Smooth(kernels::Smooth::Silu) => "SiLU f32",
+            Rows::Smooth(kernels::Smooth::Sigmoid) => "sigmoid f32",
+            Rows::Smooth(kernels::Smooth::HardSwish) => "hard-swish f32",
+            Rows::Smooth(kernels::Smooth::HardSigmoid) => "hard-sigmoid f32",
             Rows::Attention(_) => "attention f32",
             Rows::Embedding { .. } => "embedding f32",
             Rows::PadMask { .. } => "pad mask",
@@ -35,6 +44,9 @@ impl Rows {
             Rows::AdaptiveAvgPool { .. } => "adaptive average",
             Rows::Flatten { .. } => "flatten",
             Rows::Normalize { .. } => "normalize",
+            Rows::ScaleChannels => "scale channels f32",
+            Rows::Concat { .. } => "concat f32",
+            Rows::AvgPool { .. } => "average pool f32",
         }
     }
 
@@ -50,7 +62,10 @@ impl Rows {
             | Rows::TokenPool(_)
             | Rows::AdaptiveAvgPool { .. }
             | Rows::Flatten { .. }
-            | Rows::Normalize { .. } => 0,
+            | Rows::Normalize { .. }
+            | Rows::ScaleChannels
+            | Rows::Concat { .. }
+            | Rows::AvgPool { .. } => 0,
         }
     }
 
@@ -64,12 +79,12 @@ impl Rows {
         if let Rows::Attention(attention) = self { attention.scratch() } else { 0 }
     }
 
-    /// One image; `mask` is the second input where there is one.
+    /// One image; `second` is the second input where there is one.
     pub(crate) fn run(
         &self,
         pool: &Pool,
         x: &[f32],
-        mask: Option<&[f32]>,
+        second: Option<&[f32]>,
         scratch: &mut [f32],
         out: &mut [f32],
     ) {
@@ -80,15 +95,18 @@ impl Rows {
             Rows::Smooth(function) => function.run(Isa::current(), pool, x, out),
             // The sequence may be shorter than the one that was compiled for.
             Rows::Attention(attention) => {
-                attention.among(x.len() / attention.joint().max(1)).run(pool, x, mask, scratch, out);
+                attention.among(x.len() / attention.joint().max(1)).run(pool, x, second, scratch, out);
             }
             Rows::Embedding { table, features } => Embedding::run(table, *features, x, out),
             Rows::PadMask { pad } => pad_mask(*pad, x, out),
             Rows::ClassToken { token } => ClassToken::run(token, x, out),
-            Rows::TokenPool(tokens) => tokens.run(x, mask, out),
+            Rows::TokenPool(tokens) => tokens.run(x, second, out),
             Rows::AdaptiveAvgPool { pool, input } => pool.run(*input, x, out),
             Rows::Normalize { features } => normalize::run(*features, x, out),
             Rows::Flatten { channels } => adaptive_pool::flatten(*channels, x, out),
+            Rows::ScaleChannels => scale_channels(Isa::current(), x, second.unwrap_or_default(), out),
+            Rows::AvgPool { pool, input } => pool.run(*input, x, out),
+            Rows::Concat { widths } => concat::run(*widths, x, second.unwrap_or_default(), out),
         }
     }
 }

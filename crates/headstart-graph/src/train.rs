@@ -117,8 +117,8 @@ fn batch_norms(graph: &Graph, freeze: &Freeze, stats: BnStats) -> Vec<bool> {
 mod tests {
     use super::*;
     use crate::{
-        Activation, AdaptiveAvgPool, AddRows, Attention, BatchNorm2d, ClassToken, Conv2d, GraphBuilder,
-        LayerNorm, Linear, Linears, MaxPool2d, Padding, Pooled, Smooth, TokenPool,
+        Activation, AdaptiveAvgPool, AddRows, Attention, AvgPool2d, BatchNorm2d, ClassToken, Conv2d,
+        GraphBuilder, LayerNorm, LayerScale, Linear, Linears, MaxPool2d, Padding, Pooled, Smooth, TokenPool,
     };
     use headstart_tensor::Rng;
     use headstart_testing::seeded;
@@ -133,14 +133,23 @@ mod tests {
         let all = vec![
             (conv(1, Padding::Symmetric([1, 1]), true), vec![5, 6, 4]),
             (conv(4, Padding::Same, false), vec![5, 6, 4]),
+            (conv(2, Padding::Symmetric([1, 1]), false), vec![5, 6, 4]),
             (Op::BatchNorm2d(BatchNorm2d { channels: 4, eps: 1e-3 }), vec![3, 2, 4]),
             (Op::Activation { function: Activation::Relu }, vec![3, 2, 4]),
             (Op::Activation { function: Activation::Relu6 }, vec![3, 2, 4]),
             (Op::Add, vec![3, 2, 4]),
-            (Op::MaxPool2d(MaxPool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }), vec![5, 6, 4]),
+            (
+                Op::MaxPool2d(MaxPool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1], ceil: false }),
+                vec![5, 6, 4],
+            ),
+            (
+                Op::MaxPool2d(MaxPool2d { kernel: [3, 3], stride: [2, 2], padding: [0, 0], ceil: true }),
+                vec![5, 6, 4],
+            ),
             (Op::GlobalAvgPool, vec![3, 2, 4]),
             (Op::Linear(Linear { in_features: 5, out_features: 3 }), vec![5]),
             (Op::Linear(Linear { in_features: 4, out_features: 3 }), vec![3, 4]),
+            (Op::Linear(Linear { in_features: 4, out_features: 3 }), vec![2, 3, 4]),
             (
                 Op::Linears(Linears {
                     in_features: 4,
@@ -153,16 +162,27 @@ mod tests {
             (Op::Smooth { function: Smooth::Gelu }, vec![3, 4]),
             (Op::Smooth { function: Smooth::GeluTanh }, vec![3, 4]),
             (Op::Smooth { function: Smooth::Tanh }, vec![3, 4]),
+            (Op::Smooth { function: Smooth::Silu }, vec![3, 4]),
+            (Op::Smooth { function: Smooth::Sigmoid }, vec![3, 4]),
+            (Op::Smooth { function: Smooth::HardSwish }, vec![3, 4]),
+            (Op::Smooth { function: Smooth::HardSigmoid }, vec![3, 4]),
             (Op::Attention(Attention { heads: 2, mask: false }), vec![3, 12]),
-            (Op::ClassToken(ClassToken { features: 4 }), vec![2, 3, 4]),
+            (Op::ClassToken(ClassToken { features: 4, count: 1 }), vec![2, 3, 4]),
+            (Op::ClassToken(ClassToken { features: 4, count: 3 }), vec![2, 4]),
             (Op::AddRows(AddRows { entries: 6, features: 4, first: 2, step: 1, whole: false }), vec![3, 4]),
             (Op::AddRows(AddRows { entries: 3, features: 4, first: 0, step: 1, whole: true }), vec![3, 4]),
             (Op::AddRows(AddRows { entries: 2, features: 4, first: 1, step: 0, whole: false }), vec![3, 4]),
+            (Op::AddRows(AddRows { entries: 6, features: 4, first: 0, step: 1, whole: true }), vec![3, 2, 4]),
             (Op::TokenPool(TokenPool { pooled: Pooled::First, mask: false }), vec![3, 4]),
             (Op::TokenPool(TokenPool { pooled: Pooled::Mean, mask: false }), vec![3, 4]),
             (Op::AdaptiveAvgPool(AdaptiveAvgPool { output: [2, 3] }), vec![5, 2, 4]),
             (Op::Flatten, vec![3, 2, 4]),
             (Op::Normalize, vec![3, 4]),
+            (Op::ScaleChannels, vec![3, 2, 4]),
+            (Op::LayerScale(LayerScale { features: 4, own_name: true }), vec![3, 2, 4]),
+            (Op::LayerScale(LayerScale { features: 4, own_name: false }), vec![3, 4]),
+            (Op::Concat, vec![3, 2, 4]),
+            (Op::AvgPool2d(AvgPool2d { kernel: [3, 2], stride: [2, 2] }), vec![5, 6, 4]),
         ];
         let covered = |op: &Op| match op {
             Op::Input | Op::Embedding(_) | Op::PadMask { .. } => true,
@@ -176,6 +196,10 @@ mod tests {
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
             | Op::Normalize
+            | Op::ScaleChannels
+            | Op::LayerScale(_)
+            | Op::Concat
+            | Op::AvgPool2d(_)
             | Op::Conv2d(_)
             | Op::BatchNorm2d(_)
             | Op::Activation { .. }
@@ -198,7 +222,12 @@ mod tests {
         } else {
             b.linear("before", b.input(), input[input.len() - 1]).unwrap()
         };
-        let inputs = vec![x; op.arity()];
+        let mut inputs = vec![x; op.arity()];
+        match op {
+            Op::ScaleChannels => inputs[1] = b.add("squeeze", Op::GlobalAvgPool, &[x]).unwrap(),
+            Op::Concat => inputs[1] = b.conv("other", x, 3, (1, 1), Padding::Same).unwrap(),
+            _ => {}
+        }
         b.add("op", op.clone(), &inputs).unwrap();
         let graph = b.finish();
         let params = graph

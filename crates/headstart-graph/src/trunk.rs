@@ -131,7 +131,11 @@ impl Trunk {
         let multiplies = |step: &&Step| {
             matches!(
                 step.kernel,
-                Kernel::Dense { .. } | Kernel::Pooled { .. } | Kernel::Expand { .. } | Kernel::Linear { .. }
+                Kernel::Dense { .. }
+                    | Kernel::Pooled { .. }
+                    | Kernel::Grouped { .. }
+                    | Kernel::Expand { .. }
+                    | Kernel::Linear { .. }
             )
         };
         let mut products: Vec<Precision> =

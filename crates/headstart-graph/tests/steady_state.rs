@@ -54,7 +54,7 @@ fn tokens() -> Graph {
     let mut b = GraphBuilder::new([32, 32, 3]);
     let input = b.input();
     let x = b.conv("patches", input, 24, (8, 8), Padding::Symmetric([0, 0])).unwrap();
-    let x = b.add("cls", Op::ClassToken(ClassToken { features: 24 }), &[x]).unwrap();
+    let x = b.add("cls", Op::ClassToken(ClassToken { features: 24, count: 1 }), &[x]).unwrap();
     let rows = AddRows { entries: 17, features: 24, first: 0, step: 1, whole: true };
     let x = b.add("positions", Op::AddRows(rows), &[x]).unwrap();
     let y = b.layer_norm("norm", x, 1e-6).unwrap();

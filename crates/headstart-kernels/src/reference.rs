@@ -171,6 +171,31 @@ pub fn gelu_tanh(x: f64) -> f64 {
     x / (1.0 + (-2.0 * z).exp())
 }
 
+/// `1 / (1 + e^-x)`.
+pub fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `x / (1 + e^-x)`.
+pub fn silu(x: f64) -> f64 {
+    x * sigmoid(x)
+}
+
+/// `min(max(x + 3, 0), 6) / 6`.
+pub fn hard_sigmoid(x: f64) -> f64 {
+    (x + 3.0).clamp(0.0, 6.0) / 6.0
+}
+
+/// `x min(max(x + 3, 0), 6) / 6`.
+pub fn hard_swish(x: f64) -> f64 {
+    x * hard_sigmoid(x)
+}
+
+/// Every value of `[.., channels]` times the factor of its channel.
+pub fn scale_channels(x: &[f32], scale: &[f32]) -> Vec<f32> {
+    x.iter().enumerate().map(|(i, &v)| (f64::from(v) * f64::from(scale[i % scale.len()])) as f32).collect()
+}
+
 /// The softmax of every row of `len` values times `scale`.
 pub fn softmax(x: &[f32], len: usize, scale: f32) -> Vec<f32> {
     let mut out = Vec::with_capacity(x.len());

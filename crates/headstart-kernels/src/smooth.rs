@@ -1,4 +1,5 @@
-//! Smooth activations, elementwise over slices of any length: those that need the exponential.
+//! Activations that no epilogue takes, elementwise over slices of any length: those that need the exponential, and their
+//! stand-ins of straight lines (Howard et al. 2019).
 //!
 //! GELU (Hendrycks and Gimpel 2016) is taken from the normal distribution's tail rather than from `1 + erf`, so that
 //! it keeps its digits where that sum cancels.
@@ -24,6 +25,14 @@ pub enum Smooth {
     GeluTanh,
     /// The hyperbolic tangent.
     Tanh,
+    /// `x / (1 + e^-x)`, also called swish.
+    Silu,
+    /// The logistic function `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `x min(max(x + 3, 0), 6) / 6`.
+    HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6`.
+    HardSigmoid,
 }
 
 impl Smooth {
@@ -39,6 +48,10 @@ impl Smooth {
                 Smooth::Gelu => simd::run(isa, Each(Gelu, x, out)),
                 Smooth::GeluTanh => simd::run(isa, Each(GeluTanh, x, out)),
                 Smooth::Tanh => simd::run(isa, Each(Tanh, x, out)),
+                Smooth::Silu => simd::run(isa, Each(Silu, x, out)),
+                Smooth::Sigmoid => simd::run(isa, Each(Sigmoid, x, out)),
+                Smooth::HardSwish => simd::run(isa, Each(HardSwish, x, out)),
+                Smooth::HardSigmoid => simd::run(isa, Each(HardSigmoid, x, out)),
             }
         });
     }
@@ -55,6 +68,10 @@ impl Smooth {
                 Smooth::Gelu => simd::run(isa, EachSlope(Gelu, x, gradient)),
                 Smooth::GeluTanh => simd::run(isa, EachSlope(GeluTanh, x, gradient)),
                 Smooth::Tanh => simd::run(isa, EachSlope(Tanh, x, gradient)),
+                Smooth::Silu => simd::run(isa, EachSlope(Silu, x, gradient)),
+                Smooth::Sigmoid => simd::run(isa, EachSlope(Sigmoid, x, gradient)),
+                Smooth::HardSwish => simd::run(isa, EachSlope(HardSwish, x, gradient)),
+                Smooth::HardSigmoid => simd::run(isa, EachSlope(HardSigmoid, x, gradient)),
             }
         });
     }
@@ -75,6 +92,14 @@ struct Gelu;
 struct GeluTanh;
 #[derive(Clone, Copy)]
 struct Tanh;
+#[derive(Clone, Copy)]
+struct Silu;
+#[derive(Clone, Copy)]
+struct Sigmoid;
+#[derive(Clone, Copy)]
+struct HardSwish;
+#[derive(Clone, Copy)]
+struct HardSigmoid;
 
 // SAFETY of every method: the trait's contract.
 impl Function for Gelu {
@@ -159,6 +184,92 @@ impl Function for Tanh {
     }
 }
 
+impl Function for Silu {
+    #[inline(always)]
+    unsafe fn value<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe { simd.mul(x, logistic(simd, x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn slope<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe {
+            let (one, s) = (simd.splat(1.0), logistic(simd, x));
+            simd.mul(s, simd.fma(x, simd.sub(one, s), one))
+        }
+    }
+}
+
+impl Function for Sigmoid {
+    #[inline(always)]
+    unsafe fn value<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe { logistic(simd, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn slope<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe {
+            let s = logistic(simd, x);
+            simd.mul(s, simd.sub(simd.splat(1.0), s))
+        }
+    }
+}
+
+impl HardSigmoid {
+    /// 1 where `x` is above -3, and 1 where it is above 3; 0 elsewhere.
+    #[inline(always)]
+    unsafe fn steps<S: Simd>(simd: S, x: S::V) -> (S::V, S::V) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let (zero, one, steep) = (simd.splat(0.0), simd.splat(1.0), simd.splat(f32::MAX));
+            let above =
+                |kink: f32| simd.min(one, simd.max(zero, simd.mul(simd.sub(x, simd.splat(kink)), steep)));
+            (above(-3.0), above(3.0))
+        }
+    }
+}
+
+impl Function for HardSigmoid {
+    #[inline(always)]
+    unsafe fn value<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe {
+            let raised = simd.max(simd.splat(0.0), simd.add(x, simd.splat(3.0)));
+            simd.mul(simd.min(simd.splat(6.0), raised), simd.splat(1.0 / 6.0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn slope<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe {
+            let (low, high) = HardSigmoid::steps(simd, x);
+            simd.mul(simd.sub(low, high), simd.splat(1.0 / 6.0))
+        }
+    }
+}
+
+impl Function for HardSwish {
+    #[inline(always)]
+    unsafe fn value<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe { simd.mul(x, HardSigmoid.value(simd, x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn slope<S: Simd>(self, simd: S, x: S::V) -> S::V {
+        // SAFETY: see above.
+        unsafe {
+            let (low, high) = HardSigmoid::steps(simd, x);
+            let between = simd.fma(x, simd.splat(1.0 / 3.0), simd.splat(0.5));
+            simd.fma(simd.sub(low, high), between, high)
+        }
+    }
+}
+
 /// `out = f(x)`.
 struct Each<'a, F>(F, &'a [f32], &'a mut [f32]);
 
@@ -203,10 +314,14 @@ mod tests {
     use headstart_tensor::Rng;
 
     type Exact = fn(f64) -> f64;
-    const ALL: [(Smooth, Exact); 3] = [
+    const ALL: [(Smooth, Exact); 7] = [
         (Smooth::Gelu, reference::gelu),
         (Smooth::GeluTanh, reference::gelu_tanh),
         (Smooth::Tanh, f64::tanh),
+        (Smooth::Silu, reference::silu),
+        (Smooth::Sigmoid, reference::sigmoid),
+        (Smooth::HardSwish, reference::hard_swish),
+        (Smooth::HardSigmoid, reference::hard_sigmoid),
     ];
 
     #[test]

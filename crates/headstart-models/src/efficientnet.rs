@@ -3,8 +3,8 @@
 
 use headstart_graph::{Activation, Graph, GraphBuilder, GraphError, NodeId, Op, Padding};
 
-/// Expansion, kernel, stride, channels, repeats of Lite0.
-const STAGES: [(usize, usize, usize, f64, f64); 7] = [
+/// Expansion, kernel, stride, channels, repeats of B0 and of Lite0.
+pub(crate) const STAGES: [(usize, usize, usize, f64, f64); 7] = [
     (1, 3, 1, 16.0, 1.0),
     (6, 3, 2, 24.0, 2.0),
     (6, 5, 2, 40.0, 2.0),
@@ -52,7 +52,7 @@ pub(crate) fn build(input: [usize; 3], width: f64, depth: f64, classes: usize) -
 }
 
 /// The nearest multiple of 8, but never less than nine tenths.
-fn rounded(channels: f64) -> usize {
+pub(crate) fn rounded(channels: f64) -> usize {
     let nearest = ((channels as usize + 4) / 8 * 8).max(8);
     if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
 }

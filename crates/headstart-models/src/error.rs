@@ -30,6 +30,15 @@ pub enum ModelsError {
         /// Who publishes it.
         source_name: String,
     },
+    /// Weights that come without a classifier of their own were to classify.
+    #[error(
+        "{name} has features but no classifier to answer with: train one on your images with \
+         `headstart train DATA --backbone {name}`"
+    )]
+    NoClassifier {
+        /// `arch.tag`.
+        name: String,
+    },
     /// A weight file does not fit the architecture.
     #[error("{} does not fit {name}: {report}; is it the right network's name, and the right file?", path.display())]
     Misfit {

@@ -12,11 +12,14 @@ pub enum KeyMap {
     /// Those of text encoders inside other networks (`bert.`, `0.auto_model.`), and TensorFlow's names of norms
     /// (`LayerNorm.gamma`).
     TextEncoder,
+    /// Those of torchvision's DenseNet files: `denselayer1.norm.1.weight` for `denselayer1.norm1.weight`.
+    DottedDenseNet,
 }
 
 impl KeyMap {
     /// Every dialect.
-    pub const ALL: [KeyMap; 3] = [KeyMap::Native, KeyMap::EfficientNetPyTorch, KeyMap::TextEncoder];
+    pub const ALL: [KeyMap; 4] =
+        [KeyMap::Native, KeyMap::EfficientNetPyTorch, KeyMap::TextEncoder, KeyMap::DottedDenseNet];
 
     /// The name in `graph` of the file's `key`; `None` where the dialect has no such key.
     pub fn name(self, graph: &Graph, key: &str) -> Option<String> {
@@ -24,6 +27,7 @@ impl KeyMap {
             KeyMap::Native => Some(key.to_owned()),
             KeyMap::EfficientNetPyTorch => efficientnet_pytorch(graph, key),
             KeyMap::TextEncoder => Some(text_encoder(key)),
+            KeyMap::DottedDenseNet => Some(dotted_densenet(key)),
         }
     }
 
@@ -46,6 +50,12 @@ fn text_encoder(key: &str) -> String {
         }
     }
     inner.to_owned()
+}
+
+fn dotted_densenet(key: &str) -> String {
+    let Some((block, layer)) = key.split_once(".denselayer") else { return key.to_owned() };
+    let layer = layer.replacen(".norm.", ".norm", 1).replacen(".conv.", ".conv", 1);
+    format!("{block}.denselayer{layer}")
 }
 
 fn efficientnet_pytorch(graph: &Graph, key: &str) -> Option<String> {
@@ -87,6 +97,7 @@ impl std::fmt::Display for KeyMap {
             KeyMap::Native => "native",
             KeyMap::EfficientNetPyTorch => "efficientnet_pytorch",
             KeyMap::TextEncoder => "a text encoder inside another network",
+            KeyMap::DottedDenseNet => "torchvision's DenseNet files",
         })
     }
 }
@@ -109,6 +120,12 @@ mod tests {
         assert_eq!(name("_blocks.0._expand_conv.weight"), None);
         assert_eq!(KeyMap::detect(&graph, &["_bn0.weight", "_fc.bias"]), KeyMap::EfficientNetPyTorch);
         assert_eq!(KeyMap::detect(&graph, &["bn1.weight", "x"]), KeyMap::Native);
+        let densenet = registry::architecture("densenet121").unwrap().build(64, 10).unwrap();
+        let key = "features.denseblock2.denselayer12.norm.2.running_mean";
+        let name = KeyMap::DottedDenseNet.name(&densenet, key).unwrap();
+        assert_eq!(name, "features.denseblock2.denselayer12.norm2.running_mean");
+        assert_eq!(KeyMap::detect(&densenet, &[key, "features.norm5.bias"]), KeyMap::DottedDenseNet);
+        assert_eq!(KeyMap::detect(&densenet, &[&name, "features.norm5.bias"]), KeyMap::Native);
         let name = |key| KeyMap::TextEncoder.name(&graph, key).unwrap();
         assert_eq!(name("bert.embeddings.LayerNorm.gamma"), "embeddings.LayerNorm.weight");
         assert_eq!(name("0.auto_model.pooler.dense.bias"), "pooler.dense.bias");

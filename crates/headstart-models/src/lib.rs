@@ -5,7 +5,10 @@
 //! preprocessing it was trained with.
 
 mod bert;
+mod convnext;
+mod densenet;
 mod efficientnet;
+mod efficientnet_b;
 mod embedded;
 mod encoder;
 mod error;
@@ -13,12 +16,17 @@ mod fingerprint;
 mod home;
 mod imagenet;
 mod import;
+mod inverted_residual;
 mod key_map;
 mod load;
 mod mobilenet;
+mod mobilenet_v3;
+mod positions;
 mod pretrained;
+mod published;
 pub mod registry;
 mod resnet;
+mod squeezenet;
 mod tokens;
 mod vgg;
 mod vit;

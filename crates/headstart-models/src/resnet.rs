@@ -1,4 +1,5 @@
-//! ResNet (He et al. 2016) as torchvision has it: the stride of a bottleneck sits in its 3x3 convolution.
+//! ResNet (He et al. 2016), ResNeXt (Xie et al. 2017) and wide ResNet (Zagoruyko and Komodakis 2016) as torchvision has them:
+//! the stride of a bottleneck sits in its 3x3 convolution.
 
 use headstart_graph::{Activation, Graph, GraphBuilder, GraphError, NodeId, Op, Padding};
 
@@ -7,9 +8,13 @@ use headstart_graph::{Activation, Graph, GraphBuilder, GraphError, NodeId, Op, P
 pub(crate) enum Block {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3, 1x1, the last with four times the channels.
-    Bottleneck,
+    /// 1x1, 3x3, 1x1, the last with four times the channels; the first two have theirs `widened` times, and that in the
+    /// middle has them in `groups`.
+    Bottleneck { widened: usize, groups: usize },
 }
+
+/// That of ResNet itself.
+pub(crate) const BOTTLENECK: Block = Block::Bottleneck { widened: 1, groups: 1 };
 
 const EPS: f64 = 1e-5;
 
@@ -49,15 +54,19 @@ fn residual(
     width: usize,
     stride: usize,
 ) -> Result<NodeId, GraphError> {
-    let (convs, channels): (&[(usize, usize, usize)], usize) = match block {
-        Block::Basic => (&[(width, 3, stride), (width, 3, 1)], width),
-        Block::Bottleneck => (&[(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)], 4 * width),
+    // Channels out, kernel, stride and groups.
+    let (convs, channels): (&[(usize, usize, usize, usize)], usize) = match block {
+        Block::Basic => (&[(width, 3, stride, 1), (width, 3, 1, 1)], width),
+        Block::Bottleneck { widened, groups } => {
+            let inner = widened * width;
+            (&[(inner, 1, 1, 1), (inner, 3, stride, groups), (4 * width, 1, 1, 1)], 4 * width)
+        }
     };
     let mut y = x;
-    for (i, &(out, kernel, stride)) in convs.iter().enumerate() {
+    for (i, &(out, kernel, stride, groups)) in convs.iter().enumerate() {
         let n = i + 1;
         let padding = Padding::Symmetric([kernel / 2; 2]);
-        y = b.conv(&format!("{name}.conv{n}"), y, out, (kernel, stride), padding)?;
+        y = b.grouped_conv(&format!("{name}.conv{n}"), y, out, (kernel, stride), padding, groups)?;
         y = b.batch_norm(&format!("{name}.bn{n}"), y, EPS)?;
         if n < convs.len() {
             y = b.activation(&format!("{name}.relu{n}"), y, Activation::Relu)?;

@@ -36,11 +36,12 @@ impl Backbone {
     /// # Errors
     /// Where the network cannot be cut before its classifier.
     pub fn of(pretrained: Pretrained) -> Result<(Backbone, Tensor, Tensor), Error> {
+        let pretrained = pretrained.with_linear_classifier()?;
         let classifier = pretrained.architecture.classifier.to_owned();
         let mut params = pretrained.params;
         let mut take = |part: &str| params.remove(&format!("{classifier}.{part}")).unwrap_or_default();
         let (weight, bias) = (take("weight"), take("bias"));
-        let (graph, input, name) = (pretrained.graph, pretrained.cfg.input.clone(), pretrained.cfg.name());
+        let (graph, input, name) = (pretrained.graph, pretrained.input, pretrained.cfg.name());
         Ok((Backbone::new(graph, classifier, params, input, name)?, weight, bias))
     }
 

@@ -90,7 +90,8 @@ impl Classifier {
                 views: 1,
             });
         }
-        let (backbone, weight, bias) = Backbone::of(Pretrained::open(model, home)?)?;
+        let pretrained = Pretrained::open(model, home)?.with_published_classifier()?;
+        let (backbone, weight, bias) = Backbone::of(pretrained)?;
         let head = LinearHead::new(weight, bias)?;
         let labels = IMAGENET_1K.map(str::to_owned).to_vec();
         Ok(Classifier {

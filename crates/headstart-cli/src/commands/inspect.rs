@@ -71,7 +71,7 @@ fn network(args: &Inspect) -> anyhow::Result<Network> {
         return Ok(Network { name: backbone.name, classifier: backbone.classifier, graph, precision });
     }
     let (architecture, cfg) = registry::find(&args.name)?;
-    let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.classes)?;
+    let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.outputs())?;
     let (name, classifier) = (architecture.name.to_owned(), architecture.classifier.to_owned());
     Ok(Network { name, classifier, graph, precision: Precision::F32 })
 }

@@ -48,7 +48,7 @@ struct Model {
 impl Model {
     fn of(cfg: &PretrainedCfg, home: &Home) -> anyhow::Result<Model> {
         let (architecture, _) = registry::find(cfg.arch)?;
-        let graph = architecture.build(cfg.input.crop, cfg.classes)?;
+        let graph = architecture.build(cfg.input.crop, cfg.outputs())?;
         let (weights, path) = match cfg.whereabouts(home) {
             Whereabouts::Embedded => ("embedded", None),
             Whereabouts::Imported(path) => ("imported", Some(path)),
@@ -122,6 +122,10 @@ fn show(name: &str, home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
         Some(path) => format!("imported: {}", path.display()),
         None => model.weights.to_owned(),
     };
+    let classifier = match model.classes {
+        0 => format!("{}, none published", model.classifier),
+        classes => format!("{}, {classes} classes", model.classifier),
+    };
     let mut text = format!("{}\n", model.name);
     for (what, value) in [
         ("parameters", thousands(model.parameters as u64)),
@@ -131,7 +135,7 @@ fn show(name: &str, home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
         ("weights", weights),
         ("source", model.source.to_owned()),
         ("file", model.file.to_owned()),
-        ("classifier", format!("{}, {} classes", model.classifier, model.classes)),
+        ("classifier", classifier),
         ("input", format!("resize {}, crop {}, {}", model.resize, model.crop, model.interpolation)),
         ("mean", format!("{:?}", model.mean)),
         ("std", format!("{:?}", model.std)),

@@ -1,14 +1,14 @@
-//! Convolution over `[h, w, c]`, dense (`groups` 1) or depthwise (`groups` = channels in = channels out).
+//! Convolution over `[h, w, c]`: dense (`groups` 1), depthwise (`groups` = channels in = channels out), or in groups between.
 //!
-//! The checkpoint's weight is `[out, in / groups, kh, kw]`; the kernels want `[kh * kw * in, out]` (dense) or
-//! `[kh * kw, c]` (depthwise). Saved between forward and backward: the input.
+//! The checkpoint's weight is `[out, in / groups, kh, kw]`; the kernels want `[kh * kw * in / groups, out]`, which for a depthwise
+//! one is `[kh * kw, c]`. Saved between forward and backward: the input.
 
 use super::Engine;
 use crate::op::image;
 use crate::{GraphError, ParamSpec};
 use headstart_kernels::{
-    self as kernels, Buffer, PackedConv, PackedDepthwise, PackedDepthwiseInputGradient, PackedInputGradient,
-    Pool, Winograd4,
+    self as kernels, Buffer, PackedConv, PackedDepthwise, PackedDepthwiseInputGradient, PackedGrouped,
+    PackedGroupedInputGradient, PackedInputGradient, Pool, Scales, Winograd4,
 };
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Zeros around the image.
     pub padding: Padding,
-    /// 1, or the number of channels (in and out alike).
+    /// Channels of input and output fall into so many groups, which see only each other.
     pub groups: usize,
     /// Whether a bias is added.
     pub bias: bool,
@@ -55,7 +55,12 @@ pub(crate) struct Epilogue<'a> {
 
 impl Conv2d {
     pub(crate) fn is_depthwise(&self) -> bool {
-        self.groups > 1
+        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
+    /// Whether it is neither dense nor depthwise.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.groups > 1 && !self.is_depthwise()
     }
 
     pub(crate) fn output_shape(&self, node: &str, input: &Shape) -> Result<Shape, GraphError> {
@@ -81,8 +86,9 @@ impl Conv2d {
         if self.out_channels == 0 {
             return bad("out_channels", "0".into(), "1 or more");
         }
-        if self.groups != 1 && (self.groups != self.in_channels || self.groups != self.out_channels) {
-            return bad("groups", self.groups.to_string(), "1, or the channels of input and output");
+        let divides = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
+        if !divides(self.in_channels) || !divides(self.out_channels) {
+            return bad("groups", self.groups.to_string(), "a divisor of the channels of input and output");
         }
         let extent = |size: usize, axis: usize| match self.padding {
             Padding::Same => Some(size.div_ceil(self.stride[axis])),
@@ -157,7 +163,7 @@ impl Conv2d {
     ) -> Buffer {
         let Engine { isa, pool, spare } = *engine;
         let (channels, activation) = (self.out_channels, then.activation);
-        if !self.is_depthwise() && Winograd4::suits(isa, sizes) {
+        if self.groups == 1 && Winograd4::suits(isa, sizes) {
             let packed = Winograd4::of_step(isa, pool, spare, *sizes, weight, then.scale, then.bias);
             return winograd(engine, packed, x, then.residual, activation);
         }
@@ -172,6 +178,12 @@ impl Conv2d {
             let packed = PackedDepthwise::new(isa, *sizes, &weight, &bias);
             engine.each_image(sizes, packed.scratch(), x, then.residual, |x, residual, scratch, out| {
                 packed.run(&single, x, residual, activation, scratch, out);
+            })
+        } else if self.is_grouped() {
+            let packed = PackedGrouped::<f32>::stored(isa, *sizes, self.groups, &weight, &bias, &Scales::ONE);
+            let (inner, outer) = packed.scratch();
+            engine.each_image(sizes, inner + outer, x, then.residual, |x, residual, scratch, out| {
+                packed.run(&single, x, residual, activation, scratch.split_at_mut(inner), out);
             })
         } else {
             let packed = PackedConv::new(isa, *sizes, &weight, &bias);
@@ -206,6 +218,18 @@ impl Conv2d {
                 },
             );
         }
+        if self.is_grouped() {
+            let packed = PackedGroupedInputGradient::new(isa, *sizes, self.groups, weight, scale);
+            return engine.each_image(
+                &turned,
+                packed.scratch(),
+                gradient,
+                residual,
+                |g, residual, scratch, out| {
+                    packed.run(g, residual, scratch, out);
+                },
+            );
+        }
         if Winograd4::suits(isa, &turned) && sizes.pad.iter().all(|&p| p <= 2) {
             let packed = Winograd4::of_input_gradient(isa, pool, spare, *sizes, weight, scale);
             return winograd(engine, packed, gradient, residual, None);
@@ -228,6 +252,8 @@ impl Conv2d {
         let Engine { isa, pool, spare } = *engine;
         if self.is_depthwise() {
             kernels::depthwise_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
+        } else if self.is_grouped() {
+            kernels::grouped_weight_gradient(isa, pool, spare, sizes, self.groups, x, gradient, to);
         } else if Winograd4::suits(isa, sizes) {
             kernels::winograd_weight_gradient(isa, pool, spare, sizes, x, gradient, to);
         } else {
@@ -308,7 +334,7 @@ mod tests {
 
     #[test]
     fn packing_puts_the_output_channels_last() {
-        for groups in [1, 6] {
+        for groups in [1, 2, 6] {
             let conv = Conv2d {
                 in_channels: 6,
                 out_channels: 6,

@@ -1,4 +1,4 @@
-//! `y = x weight^T + bias` over features, row by row of `[in]` or `[tokens, in]`. The checkpoint's weight is `[out, in]`, the bias `[out]`.
+//! `y = x weight^T + bias` over features, row by row of `[in]`, `[tokens, in]` or `[h, w, in]`. The checkpoint's weight is `[out, in]`, the bias `[out]`.
 //! Saved between forward and backward: the input.
 
 use super::Engine;
@@ -19,10 +19,9 @@ pub struct Linear {
 
 impl Linear {
     pub(crate) fn output_shape(&self, node: &str, input: &Shape) -> Result<Shape, GraphError> {
-        match *input.dims() {
-            [features] if features == self.in_features => Ok(Shape::from([self.out_features])),
-            [tokens, features] if features == self.in_features => {
-                Ok(Shape::from([tokens, self.out_features]))
+        match input.dims() {
+            [rows @ .., features] if *features == self.in_features && rows.len() <= 2 => {
+                Ok(Shape::from([rows, &[self.out_features]].concat()))
             }
             _ => {
                 let expected = format!("[{} features], or rows of them", self.in_features);

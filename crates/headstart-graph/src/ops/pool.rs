@@ -19,6 +19,9 @@ pub struct MaxPool2d {
     pub stride: [usize; 2],
     /// Rows above and below, columns left and right that never win; at most half the window, as in PyTorch.
     pub padding: [usize; 2],
+    /// Whether pixels that fill no window have one of their own, which reaches over the edge; if not, this is not written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ceil: bool,
 }
 
 impl MaxPool2d {
@@ -40,8 +43,18 @@ impl MaxPool2d {
             let (found, expected) = (format!("{:?}", self.padding), "at most half the kernel");
             return Err(GraphError::Attribute { node: node.into(), attribute: "padding", found, expected });
         }
-        let [.., channels] = image(node, input)?;
-        self.as_conv(channels).output_shape(node, input)
+        let [height, width, channels] = image(node, input)?;
+        let output = self.as_conv(channels).output_shape(node, input)?;
+        if !self.ceil {
+            return Ok(output);
+        }
+        let extent = |size: usize, axis: usize| {
+            let (padding, stride) = (self.padding[axis], self.stride[axis]);
+            let over = (size + 2 * padding - self.kernel[axis]).div_ceil(stride) + 1;
+            // A window begins inside the image or the padding before it.
+            if (over - 1) * stride >= size + padding { over - 1 } else { over }
+        };
+        Ok(Shape::from([extent(height, 0), extent(width, 1), channels]))
     }
 
     pub(crate) fn sizes(&self, input: &Shape, output: &Shape) -> MaxPool {
@@ -74,14 +87,15 @@ impl MaxPool2d {
 impl std::fmt::Display for MaxPool2d {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ([kh, kw], [sh, _], [ph, _]) = (self.kernel, self.stride, self.padding);
-        write!(f, "MaxPool2d(kernel={kh}x{kw}, stride={sh}, padding={ph})")
+        let ceil = if self.ceil { ", ceil" } else { "" };
+        write!(f, "MaxPool2d(kernel={kh}x{kw}, stride={sh}, padding={ph}{ceil})")
     }
 }
 
 /// The sizes of the global average of `[h, w, c]`.
 fn whole(input: &Shape) -> Conv2d {
     let dims = input.dims();
-    MaxPool2d { kernel: [dims[0], dims[1]], stride: [1, 1], padding: [0, 0] }.as_conv(dims[2])
+    MaxPool2d { kernel: [dims[0], dims[1]], stride: [1, 1], padding: [0, 0], ceil: false }.as_conv(dims[2])
 }
 
 /// `[n, h, w, c]` to `[n, c]`; `input` is the shape of one.

@@ -1,10 +1,10 @@
-//! Smooth elementwise activations of any shape. Saved between forward and backward: the input.
+//! Elementwise activations of any shape that no kernel takes into its epilogue. Saved between forward and backward: the input.
 
 use headstart_kernels::{self as kernels, Isa, Pool};
 use headstart_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// A smooth elementwise activation: one that no kernel takes into its epilogue.
+/// An elementwise activation that no kernel takes into its epilogue: the smooth ones, and those made like them of straight lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Smooth {
@@ -14,6 +14,14 @@ pub enum Smooth {
     GeluTanh,
     /// The hyperbolic tangent.
     Tanh,
+    /// `x / (1 + e^-x)`, also called swish.
+    Silu,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `x min(max(x + 3, 0), 6) / 6` (Howard et al. 2019).
+    HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6`.
+    HardSigmoid,
 }
 
 impl Smooth {
@@ -22,6 +30,10 @@ impl Smooth {
             Smooth::Gelu => kernels::Smooth::Gelu,
             Smooth::GeluTanh => kernels::Smooth::GeluTanh,
             Smooth::Tanh => kernels::Smooth::Tanh,
+            Smooth::Silu => kernels::Smooth::Silu,
+            Smooth::Sigmoid => kernels::Smooth::Sigmoid,
+            Smooth::HardSwish => kernels::Smooth::HardSwish,
+            Smooth::HardSigmoid => kernels::Smooth::HardSigmoid,
         }
     }
 
@@ -44,6 +56,10 @@ impl std::fmt::Display for Smooth {
             Smooth::Gelu => "GELU",
             Smooth::GeluTanh => "GELU(tanh)",
             Smooth::Tanh => "Tanh",
+            Smooth::Silu => "SiLU",
+            Smooth::Sigmoid => "Sigmoid",
+            Smooth::HardSwish => "Hardswish",
+            Smooth::HardSigmoid => "Hardsigmoid",
         })
     }
 }

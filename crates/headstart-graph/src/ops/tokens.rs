@@ -7,23 +7,39 @@ use headstart_kernels::Pool;
 use headstart_tensor::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// A trained token before all others: `[h, w, c]` or `[n, c]` to `[1 + tokens, c]`, pixels in row-major order. Its
-/// parameter, `[1, 1, c]`, has the node's own name.
+/// Trained tokens before all others, the class token or registers (Darcet et al. 2024): `[h, w, c]` or `[n, c]` to `[count + n, c]`,
+/// pixels in row-major order. Their parameter, `[1, count, c]`, has the node's own name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassToken {
     /// Features of a token.
     pub features: usize,
+    /// How many there are; 1 is not written.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl ClassToken {
     pub(crate) fn output_shape(&self, node: &str, input: &Shape) -> Result<Shape, GraphError> {
         last_extent(node, input, self.features)?;
-        Ok(Shape::from([input.len() / self.features.max(1) + 1, self.features]))
+        if self.count == 0 || self.count > 4096 {
+            let (node, found) = (node.into(), self.count.to_string());
+            return Err(GraphError::Attribute { node, attribute: "count", found, expected: "1 to 4096" });
+        }
+        Ok(Shape::from([input.len() / self.features.max(1) + self.count, self.features]))
     }
 
     pub(crate) fn params(&self) -> Vec<ParamSpec> {
-        vec![ParamSpec::weight("", [1, 1, self.features])]
+        vec![ParamSpec::weight("", [1, self.count, self.features])]
     }
 
     /// One sequence.
@@ -34,30 +50,35 @@ impl ClassToken {
     }
 
     pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, token: &Tensor) -> Tensor {
-        let shape = Shape::from([x.row_len() / self.features + 1, self.features]);
+        let shape = Shape::from([x.row_len() / self.features + self.count, self.features]);
         each_image(pool, x.dims()[0], &shape, |i, out| ClassToken::run(token.data(), x.row(i), out))
     }
 
     pub(crate) fn input_gradient(&self, pool: &Pool, input: &Shape, gradient: &Tensor) -> Tensor {
         each_image(pool, gradient.dims()[0], input, |i, dx| {
-            dx.copy_from_slice(&gradient.row(i)[self.features..]);
+            dx.copy_from_slice(&gradient.row(i)[self.count * self.features..]);
         })
     }
 
     pub(crate) fn param_gradient(&self, gradient: &Tensor) -> Tensor {
-        let rows = (0..gradient.dims()[0]).flat_map(|i| &gradient.row(i)[..self.features]);
-        let sums = sum_over_rows(&rows.copied().collect::<Vec<f32>>(), self.features);
-        Tensor::from_fn([1, 1, self.features], |c| sums[c])
+        let values = self.count * self.features;
+        let rows = (0..gradient.dims()[0]).flat_map(|i| &gradient.row(i)[..values]);
+        let sums = sum_over_rows(&rows.copied().collect::<Vec<f32>>(), values);
+        Tensor::from_fn([1, self.count, self.features], |c| sums[c])
     }
 }
 
 impl std::fmt::Display for ClassToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ClassToken({})", self.features)
+        match self.count {
+            1 => write!(f, "ClassToken({})", self.features),
+            count => write!(f, "ClassToken({}, {count} of them)", self.features),
+        }
     }
 }
 
-/// Rows of a trained table added to the tokens: token `t` gets row `first + t * step`. Position embeddings (step 1),
+/// Rows of a trained table added to the tokens `[tokens, c]`, or to the pixels `[h, w, c]` in row-major order: token `t` gets row
+/// `first + t * step`. Position embeddings (step 1),
 /// and the one segment of BERT (step 0).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,9 +99,11 @@ pub struct AddRows {
 impl AddRows {
     pub(crate) fn output_shape(&self, node: &str, input: &Shape) -> Result<Shape, GraphError> {
         let last = |tokens: usize| self.first.checked_add((tokens - 1).checked_mul(self.step)?);
+        let tokens = input.len() / self.features.max(1);
         match input.dims() {
-            &[tokens, features]
+            &[.., features]
                 if tokens > 0
+                    && (2..=3).contains(&input.rank())
                     && features == self.features
                     && self.step <= 1
                     && last(tokens).is_some_and(|last| last < self.entries)
@@ -115,7 +138,7 @@ impl AddRows {
     }
 
     pub(crate) fn forward(&self, pool: &Pool, x: &Tensor, table: &Tensor) -> Tensor {
-        let rows = self.rows(table.data(), x.dims()[1]);
+        let rows = self.rows(table.data(), x.row_len() / self.features.max(1));
         let mut out = x.clone();
         pool.chunks_mut(out.data_mut(), rows.len(), |_, out| {
             out.iter_mut().zip(&rows).for_each(|(o, r)| *o += r);

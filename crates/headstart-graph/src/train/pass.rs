@@ -221,7 +221,7 @@ impl Flow<'_> {
         }
     }
 
-    fn add(&mut self, engine: &Engine, node: usize, term: Buffer) {
+    pub(super) fn add(&mut self, engine: &Engine, node: usize, term: Buffer) {
         match &mut self.pending[node] {
             slot @ None => *slot = Some(term),
             Some(sum) => {

@@ -3,7 +3,9 @@
 
 use super::pass::{Activations, Flow};
 use super::unit::Unit;
-use crate::ops::{Engine, adaptive_pool, batch_shape, embedding, normalize, pool as pooling};
+use crate::ops::{
+    Engine, adaptive_pool, batch_shape, concat, embedding, normalize, pool as pooling, scale_channels,
+};
 use crate::{Graph, GraphError, Node, Op, Params};
 use headstart_kernels::{self as kernels, Buffer, Masked};
 use headstart_tensor::{Shape, Tensor};
@@ -15,8 +17,8 @@ pub(super) struct Single<'a> {
     node: &'a Node,
     /// The input's index, its shape for one image, and the batch.
     input: (usize, &'a Shape, &'a [f32]),
-    /// The second input.
-    mask: Option<(&'a Shape, &'a [f32])>,
+    /// The second input, in the same way.
+    second: Option<(usize, &'a Shape, &'a [f32])>,
     output: &'a [f32],
 }
 
@@ -30,17 +32,16 @@ impl<'a> Single<'a> {
     ) -> Single<'a> {
         let nodes = graph.nodes();
         let node = &nodes[unit.output];
-        let of = |i: usize| (&nodes[i].shape, found.value(i));
-        let (shape, x) = of(unit.input);
-        let mask = node.inputs.get(1).map(|id| of(id.index()));
+        let of = |i: usize| (i, &nodes[i].shape, found.value(i));
+        let (input, second) = (of(unit.input), node.inputs.get(1).map(|id| of(id.index())));
         let output = found.value(unit.output);
-        Single { engine, params, node, input: (unit.input, shape, x), mask, output }
+        Single { engine, params, node, input, second, output }
     }
 
     pub(super) fn forward(&self) -> Result<Buffer, GraphError> {
         let Single { engine, node, input: (_, shape, x), .. } = *self;
         let (pool, of) = (engine.pool, |part: &str| self.params.of(&node.name, part));
-        let (tensor, mask) = (|| batch(shape, x), || self.mask.map(|(shape, x)| batch(shape, x)));
+        let (tensor, mask) = (|| batch(shape, x), || self.second.map(|(_, shape, x)| batch(shape, x)));
         let out = match &node.op {
             Op::MaxPool2d(max) => return Ok(max.forward(engine, &max.sizes(shape, &node.shape), x)),
             Op::GlobalAvgPool => return Ok(pooling::global_avg_pool(engine, shape, x)),
@@ -51,6 +52,11 @@ impl<'a> Single<'a> {
             Op::Linears(linears) => {
                 let (weight, bias) = linears.join(of)?;
                 return Ok(linears.joint().forward(engine, rows(shape), x, weight.data(), bias.data()));
+            }
+            Op::ScaleChannels => return Ok(scale_channels::forward(engine, shape.len(), x, self.other())),
+            Op::LayerScale(scale) => return Ok(scale.forward(engine, x, of(scale.part())?.data())),
+            Op::Concat => {
+                return Ok(concat::forward(engine, rows(shape), self.widths(), x, self.other()));
             }
             Op::PadMask { pad } => {
                 let mut out = engine.spare.take(x.len());
@@ -65,6 +71,7 @@ impl<'a> Single<'a> {
             Op::AddRows(rows) => rows.forward(pool, &tensor(), of(rows.part())?),
             Op::TokenPool(tokens) => tokens.forward(pool, &tensor(), mask().as_ref()),
             Op::AdaptiveAvgPool(adaptive) => adaptive.forward(pool, &tensor()),
+            Op::AvgPool2d(average) => average.forward(pool, &node.shape, &tensor()),
             Op::Flatten => adaptive_pool::flatten_images(pool, &tensor()),
             Op::Normalize => normalize::forward(pool, &tensor()),
             // Parts of chains.
@@ -77,7 +84,7 @@ impl<'a> Single<'a> {
     pub(super) fn backward(&self, gradient: &[f32], flow: &mut Flow) -> Result<Option<Buffer>, GraphError> {
         let Single { engine, node, input: (input, shape, x), .. } = *self;
         let (pool, of) = (engine.pool, |part: &str| self.params.of(&node.name, part));
-        let (tensor, mask) = (|| batch(shape, x), || self.mask.map(|(shape, x)| batch(shape, x)));
+        let (tensor, mask) = (|| batch(shape, x), || self.second.map(|(_, shape, x)| batch(shape, x)));
         let (below, g) = (flow.needed[input], || batch(&node.shape, gradient));
         let dx = match &node.op {
             Op::MaxPool2d(max) => {
@@ -122,6 +129,29 @@ impl<'a> Single<'a> {
                 None
             }
             Op::PadMask { .. } => None,
+            Op::ScaleChannels => {
+                let (one, scale) = (shape.len(), self.other());
+                if let Some((second, ..)) = self.second.filter(|(i, ..)| flow.needed[*i]) {
+                    let found = scale_channels::scale_gradient(engine, one, x, scale, gradient);
+                    flow.add(engine, second, found);
+                }
+                return Ok(below.then(|| scale_channels::input_gradient(engine, one, scale, gradient)));
+            }
+            Op::LayerScale(scale) => {
+                if flow.trains(node, scale.part()) {
+                    let found = scale.param_gradient(engine, shape.len(), x, gradient);
+                    flow.put(node, scale.part(), found);
+                }
+                let gamma = of(scale.part())?.data();
+                return Ok(below.then(|| scale.forward(engine, gradient, gamma)));
+            }
+            Op::Concat => {
+                let (left, right) = self.widths();
+                if let Some((second, ..)) = self.second.filter(|(i, ..)| flow.needed[*i]) {
+                    flow.add(engine, second, concat::gradient(engine, left + right, (left, right), gradient));
+                }
+                return Ok(below.then(|| concat::gradient(engine, left + right, (0, left), gradient)));
+            }
             Op::ClassToken(token) => {
                 let g = g();
                 flow.put(node, "", token.param_gradient(&g));
@@ -137,12 +167,26 @@ impl<'a> Single<'a> {
             Op::Attention(attention) => Some(attention.backward(pool, &tensor(), mask().as_ref(), &g())),
             Op::TokenPool(tokens) => Some(tokens.backward(pool, shape, mask().as_ref(), &g())),
             Op::AdaptiveAvgPool(adaptive) => Some(adaptive.backward(pool, shape, &g())),
+            Op::AvgPool2d(average) => Some(average.backward(pool, shape, &g())),
             Op::Flatten => Some(adaptive_pool::flatten_gradient(pool, shape, &g())),
             Op::Normalize => Some(normalize::backward(pool, &tensor(), &g())),
             // Parts of chains.
             Op::Input | Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Activation { .. } | Op::Add => None,
         };
         Ok(dx.map(|dx| engine.spare.copy(dx.data())))
+    }
+}
+
+impl Single<'_> {
+    /// The second input's values.
+    fn other(&self) -> &[f32] {
+        self.second.map_or(&[], |(.., values)| values)
+    }
+
+    /// The last extents of both inputs.
+    fn widths(&self) -> (usize, usize) {
+        let last = |shape: &Shape| shape.dims().last().copied().unwrap_or(1);
+        (last(self.input.1), self.second.map_or(0, |(_, shape, _)| last(shape)))
     }
 }
 

@@ -83,7 +83,11 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
             | Op::TokenPool(_)
             | Op::AdaptiveAvgPool(_)
             | Op::Flatten
-            | Op::Normalize => (None, None),
+            | Op::Normalize
+            | Op::ScaleChannels
+            | Op::LayerScale(_)
+            | Op::Concat
+            | Op::AvgPool2d(_) => (None, None),
         };
         let at = joins.unwrap_or_else(|| {
             units.push(Unit { kind: chain(Chain::default()), input, output: i });
@@ -111,7 +115,11 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
                 | Op::TokenPool(_)
                 | Op::AdaptiveAvgPool(_)
                 | Op::Flatten
-                | Op::Normalize,
+                | Op::Normalize
+                | Op::ScaleChannels
+                | Op::LayerScale(_)
+                | Op::Concat
+                | Op::AvgPool2d(_),
                 kind,
             ) => *kind = Kind::Single,
             (Op::Input | Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Add | Op::Activation { .. }, _) => {}
