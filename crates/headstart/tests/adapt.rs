@@ -1,16 +1,20 @@
 //! Domain adaptation: every method on features against NumPy, and the whole of it through the library.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::unwrap_used, reason = "a test stops where its surroundings fail")]
 
 mod place;
 
-use headstart::adapt::{Domains, Source, alignments};
+use headstart::adapt::{Domains, Method, Source, alignments};
+use headstart::artifact::VERSION;
 use headstart::head::LinearHead;
 use headstart::models::Home;
-use headstart::{Pool, Quiet, Session};
+use headstart::{
+    AdaptOptions, AdaptReport, Artifact, Classifier, Error, Pool, Quiet, Session, adapt, evaluate,
+};
 use headstart_testing::relative_l2;
 use headstart_weights::StateDict;
-use std::path::Path;
+use place::Place;
+use std::path::{Path, PathBuf};
 
 /// The fixture is written by `scripts/fixtures/adapt.py`.
 #[test]
@@ -41,4 +45,149 @@ fn every_method_on_features_answers_as_numpy_does() {
         }
     }
     assert_eq!(compared, 12);
+}
+
+/// A place with a model that knows its pictures, and the same pictures darker and with the colours exchanged.
+struct Domain {
+    place: Place,
+}
+
+impl Domain {
+    fn new() -> Self {
+        let place = Place::new();
+        let mut options = place.options("model.safetensors");
+        options.recipe.epochs = 12;
+        place.tune(&options, 2).unwrap();
+        let (data, other) = (place.path("data"), place.path("other"));
+        for name in ["ants", "bees", "cats"] {
+            std::fs::create_dir_all(other.join(name)).unwrap();
+            for i in 0..20 {
+                let file = format!("{name}/{i}.png");
+                let mut picture = image::open(data.join("train").join(&file)).unwrap().to_rgb8();
+                picture.pixels_mut().for_each(|p| p.0 = [p.0[1] / 3, p.0[0] / 3, 20]);
+                picture.save(other.join(&file)).unwrap();
+            }
+        }
+        Domain { place }
+    }
+
+    fn options(&self, method: &str) -> AdaptOptions {
+        AdaptOptions {
+            model: self.place.path("model.safetensors"),
+            source: Some(self.place.path("data")),
+            target: self.place.path("other"),
+            eval: Some(self.place.path("other")),
+            method: (method != "auto").then(|| Method::parse(method).unwrap()),
+            unfreeze: vec!["last".into()],
+            epochs: 2,
+            seed: 0,
+            output: self.place.path("adapted.safetensors"),
+        }
+    }
+
+    fn run(&self, options: &AdaptOptions, threads: usize) -> Result<AdaptReport, Error> {
+        let (home, pool) = (Home::at(self.place.path("home")), Pool::new(threads));
+        let interrupt = &self.place.interrupt;
+        let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt };
+        adapt(&session, options)
+    }
+
+    /// The bytes of the model that `options` give.
+    fn model(&self, options: &AdaptOptions, threads: usize) -> Vec<u8> {
+        self.run(options, threads).unwrap();
+        std::fs::read(&options.output).unwrap()
+    }
+
+    /// The share of the other pictures that the model at `path` answers rightly, as `eval` says it.
+    fn accuracy(&self, path: &PathBuf) -> f64 {
+        let (home, pool, stop) = (Home::at(self.place.path("home")), Pool::new(1), false.into());
+        let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt: &stop };
+        let classifier = Classifier::open(path.to_str().unwrap(), &home).unwrap();
+        evaluate(&session, &classifier, &self.place.path("other")).unwrap().evaluation.accuracy
+    }
+}
+
+#[test]
+fn darker_pictures_are_answered_again_and_the_file_says_how() {
+    let domain = Domain::new();
+    let options = domain.options("adabn");
+    let report = domain.run(&options, 2).unwrap();
+    let [none, adabn] = [0, 1].map(|i| report.tried[i].eval.clone().unwrap().accuracy);
+    assert!(none < 0.6 && adabn > none + 0.2, "{none} {adabn}");
+    assert_eq!((report.chosen.as_str(), report.target, report.moved.len()), ("adabn", 60, 3));
+    assert!(report.moved[0].mean_shift > 0.1, "{:?}", report.moved);
+    assert_eq!(domain.accuracy(&options.output), adabn, "the model is the one that was measured");
+    assert_eq!(domain.accuracy(&options.model), none);
+
+    let home = Home::at(domain.place.path("home"));
+    let [before, after] = [&options.model, &options.output].map(|p| Artifact::load(p, &home).unwrap());
+    let adapted = after.manifest.adapted.clone().unwrap();
+    assert_eq!((after.manifest.version, adapted.method.as_str()), (VERSION, "adabn"));
+    assert_eq!(adapted.started_from, before.manifest.weights_sha256);
+    assert_eq!((adapted.moved, after.manifest.temperature), (report.moved, None));
+    let same = |name: &str| before.backbone.params.get(name) == after.backbone.params.get(name);
+    assert!(same("layer2.conv.weight") && same("layer3.bn.weight") && !same("layer1.bn.running_mean"));
+}
+
+#[test]
+fn every_method_gives_the_same_bytes_for_any_number_of_threads() {
+    let domain = Domain::new();
+    for method in Method::all() {
+        let options = domain.options(&method.name());
+        assert_eq!(domain.model(&options, 1), domain.model(&options, 2), "{}", method.name());
+    }
+}
+
+#[test]
+fn no_choice_looks_at_the_labels_of_the_target() {
+    let domain = Domain::new();
+    let mut options = domain.options("auto");
+    let report = domain.run(&options, 2).unwrap();
+    assert_eq!(report.tried.len(), Method::all().len());
+    let told = std::fs::read(&options.output).unwrap();
+    // The same pictures under exchanged names, and none to measure on.
+    let shuffled = domain.place.path("shuffled");
+    for (name, other) in [("ants", "cats"), ("bees", "ants"), ("cats", "bees")] {
+        std::fs::create_dir_all(shuffled.join(other)).unwrap();
+        for i in 0..20 {
+            let file = |name: &str| format!("{name}/{i}.png");
+            std::fs::copy(domain.place.path("other").join(file(name)), shuffled.join(file(other))).unwrap();
+        }
+    }
+    options.eval = Some(shuffled);
+    let wrong = domain.run(&options, 2).unwrap();
+    assert_ne!(wrong.tried[0].eval, report.tried[0].eval, "the labels are others");
+    assert_eq!(std::fs::read(&options.output).unwrap(), told);
+    options.eval = None;
+    assert_eq!(domain.model(&options, 2), told);
+}
+
+#[test]
+fn pictures_of_the_same_domain_keep_the_model() {
+    let domain = Domain::new();
+    let mut options = domain.options("auto");
+    options.target = domain.place.path("data/val");
+    options.eval = Some(domain.place.path("data/val"));
+    let report = domain.run(&options, 2).unwrap();
+    let of = |name: &str| report.tried.iter().find(|t| t.method == name).unwrap().eval.clone().unwrap();
+    assert!(of(&report.chosen).accuracy >= of("none").accuracy - 0.005, "{report:?}");
+}
+
+#[test]
+fn mistakes_are_answered_before_anything_is_written() {
+    let domain = Domain::new();
+    let error = Method::parse("adabnn").unwrap_err().to_string();
+    assert!(error.contains("`adabnn`") && error.ends_with("did you mean `adabn`?"), "{error}");
+    let mut options = domain.options("coral");
+    options.source = None;
+    let error = domain.run(&options, 1).unwrap_err().to_string();
+    assert!(error.contains("`coral`") && error.contains("--source"), "{error}");
+    let mut options = domain.options("prototypes");
+    options.target = domain.place.path("nowhere");
+    assert!(domain.run(&options, 1).unwrap_err().to_string().contains("nowhere"));
+    let mut options = domain.options("shot");
+    options.unfreeze = vec!["layre3".into()];
+    let error = domain.run(&options, 1).unwrap_err().to_string();
+    assert!(error.contains("did you mean `layer3`?"), "{error}");
+    assert!(!options.output.exists(), "no model after an error");
 }

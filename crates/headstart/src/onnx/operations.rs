@@ -10,12 +10,14 @@ use super::proto::AttributeProto as Attribute;
 use crate::Error;
 use headstart_graph::{
     Activation, AdaptiveAvgPool, AddRows, BatchNorm2d, ClassToken, Conv2d, Graph, GraphError, LayerNorm,
-    MaxPool2d, Node, Op, Padding, Params, Pooled, Smooth, TokenPool,
+    LayerScale, MaxPool2d, Node, Op, Padding, Params, Pooled, Smooth, TokenPool,
 };
 use headstart_tensor::Tensor;
 
 /// The place of a node: what its ONNX nodes are made of.
 pub(crate) struct Place<'a> {
+    /// What its ONNX nodes are called.
+    name: String,
     pub(crate) emitter: &'a mut Emitter,
     pub(crate) node: &'a Node,
     /// The names of its inputs.
@@ -41,7 +43,10 @@ pub(crate) fn emit(
         let shapes = node.inputs.iter().map(|i| graph.nodes()[i.index()].shape.dims()).collect();
         let output = match node.op {
             Op::Input => input.to_owned(),
-            _ => Place { emitter, node, inputs: &inputs, shapes, params }.operation()?,
+            _ => {
+                let name = node.name.clone();
+                Place { name, emitter, node, inputs: &inputs, shapes, params }.operation()?
+            }
         };
         outputs.push(output);
     }
@@ -62,8 +67,8 @@ impl Place<'_> {
                 let mean = self.part("mean", "GlobalAveragePool", &[self.inputs[0]], []);
                 self.emit("Flatten", &[&mean], [Attribute::int("axis", 1)])
             }
-            Op::Linear(_) => self.linear()?,
-            Op::LayerNorm(norm) => self.layer_norm(norm)?,
+            Op::Linear(_) => self.channels_last(|place| place.linear())?,
+            Op::LayerNorm(norm) => self.channels_last(|place| place.layer_norm(norm))?,
             Op::Smooth { function } => self.smooth(*function),
             Op::Attention(of) if !of.mask => attention(self, of),
             Op::ClassToken(token) => self.class_token(token)?,
@@ -73,6 +78,17 @@ impl Place<'_> {
             // Channel by channel, as ONNX has the image already.
             Op::Flatten => self.emit("Flatten", &[self.inputs[0]], [Attribute::int("axis", 1)]),
             Op::Normalize => self.normalize(),
+            Op::ScaleChannels => self.scale_channels(),
+            Op::LayerScale(scale) => self.layer_scale(scale)?,
+            // Tokens have their features last, images their channels first.
+            Op::Concat => {
+                let axis = if self.node.shape.rank() == 2 { 2 } else { 1 };
+                self.emit("Concat", &[self.inputs[0], self.inputs[1]], [Attribute::int("axis", axis)])
+            }
+            Op::AvgPool2d(pool) => {
+                let [window, stride, pads] = window(pool.kernel, pool.stride, [[0; 2]; 2]);
+                self.emit("AveragePool", &[self.inputs[0]], [window, pads, stride])
+            }
             // Of texts, which are refused before.
             Op::Attention(_) | Op::TokenPool(_) | Op::Linears(_) | Op::Embedding(_) | Op::PadMask { .. } => {
                 return Err(self.not_exported());
@@ -91,7 +107,7 @@ impl Place<'_> {
         inputs: &[&str],
         attributes: [Attribute; N],
     ) -> String {
-        self.emitter.node(&self.node.name, op_type, inputs, attributes)
+        self.emitter.node(&self.name, op_type, inputs, attributes)
     }
 
     /// A node on the way to it.
@@ -107,7 +123,7 @@ impl Place<'_> {
 
     /// A name within the node. The slash keeps it apart from those of parameters.
     pub(crate) fn called(&self, part: &str) -> String {
-        format!("{}/{part}", self.node.name)
+        format!("{}/{part}", self.name)
     }
 
     /// A constant that all nodes share.
@@ -172,7 +188,56 @@ impl Place<'_> {
 
     fn max_pool(&mut self, pool: &MaxPool2d) -> String {
         let [window, stride, pads] = window(pool.kernel, pool.stride, pool.padding.map(|pad| [pad; 2]));
+        if pool.ceil {
+            let ceil = Attribute::int("ceil_mode", 1);
+            return self.emit("MaxPool", &[self.inputs[0]], [ceil, window, pads, stride]);
+        }
         self.emit("MaxPool", &[self.inputs[0]], [window, pads, stride])
+    }
+
+    /// `body` on the last extent, also of an image, whose channels ONNX has first.
+    fn channels_last(
+        &mut self,
+        body: impl FnOnce(&mut Place) -> Result<String, Error>,
+    ) -> Result<String, Error> {
+        if self.shapes[0].len() < 3 {
+            return body(self);
+        }
+        let last = [Attribute::ints("perm", [0, 2, 3, 1])];
+        let turned = self.part("channels_last", "Transpose", &[self.inputs[0]], last);
+        let mut place = Place {
+            name: self.called("pixels"),
+            emitter: self.emitter,
+            node: self.node,
+            inputs: &[&turned],
+            shapes: self.shapes.clone(),
+            params: self.params,
+        };
+        let output = body(&mut place)?;
+        Ok(self.emit("Transpose", &[&output], [Attribute::ints("perm", [0, 3, 1, 2])]))
+    }
+
+    /// One factor a channel: over all pixels of an image.
+    fn scale_channels(&mut self) -> String {
+        let (x, scale) = (self.inputs[0], self.inputs[1]);
+        let shape: &[i64] = match self.node.shape.rank() {
+            1 => return self.emit("Mul", &[x, scale], []),
+            2 => &[0, 1, -1],
+            _ => &[0, -1, 1, 1],
+        };
+        let shape = self.list("shape", shape);
+        let scale = self.part("scale", "Reshape", &[scale, &shape], []);
+        self.emit("Mul", &[x, &scale], [])
+    }
+
+    fn layer_scale(&mut self, scale: &LayerScale) -> Result<String, Error> {
+        let mut factors = self.parameter(if scale.own_name { "" } else { "gamma" })?;
+        let whole: &[i64] = if self.node.shape.rank() == 3 { &[-1, 1, 1] } else { &[-1] };
+        if scale.own_name != (whole.len() == 3) {
+            let shape = self.list("shape", whole);
+            factors = self.part("factors", "Reshape", &[&factors, &shape], []);
+        }
+        Ok(self.emit("Mul", &[self.inputs[0], &factors], []))
     }
 
     fn linear(&mut self) -> Result<String, Error> {
@@ -195,16 +260,34 @@ impl Place<'_> {
 
     fn smooth(&mut self, function: Smooth) -> String {
         let x = self.inputs[0];
+        match function {
+            Smooth::Tanh => self.emit("Tanh", &[x], []),
+            Smooth::Sigmoid => self.emit("Sigmoid", &[x], []),
+            Smooth::HardSwish => self.emit("HardSwish", &[x], []),
+            Smooth::HardSigmoid => {
+                let slope = [Attribute::float("alpha", 1.0 / 6.0), Attribute::float("beta", 0.5)];
+                self.emit("HardSigmoid", &[x], slope)
+            }
+            Smooth::Silu => {
+                let share = self.part("share", "Sigmoid", &[x], []);
+                self.emit("Mul", &[x, &share], [])
+            }
+            Smooth::Gelu => self.gelu(false),
+            Smooth::GeluTanh => self.gelu(true),
+        }
+    }
+
+    fn gelu(&mut self, tanh: bool) -> String {
+        let x = self.inputs[0];
         let [half, one] = [self.number("half", 0.5), self.number("one", 1.0)];
-        let inner = match function {
-            Smooth::Tanh => return self.emit("Tanh", &[x], []),
+        let inner = match tanh {
             // The steps that runtimes know as GELU, and fuse: x / sqrt(2), erf, 1 +, x *, 0.5 *.
-            Smooth::Gelu => {
+            false => {
                 let root = self.number("root_of_two", std::f32::consts::SQRT_2);
                 let scaled = self.part("scaled", "Div", &[x, &root], []);
                 self.part("erf", "Erf", &[&scaled], [])
             }
-            Smooth::GeluTanh => {
+            true => {
                 let [three, cubic] = [self.number("three", 3.0), self.number("gelu_cubic", 0.044_715)];
                 let scale = self.number("gelu_scale", (2.0 / std::f64::consts::PI).sqrt() as f32);
                 let cube = self.part("cube", "Pow", &[x, &three], []);
@@ -238,14 +321,32 @@ impl Place<'_> {
 
     fn add_rows(&mut self, rows: &AddRows) -> Result<String, Error> {
         let table = self.parameter(if rows.whole { "" } else { "weight" })?;
-        if rows.whole && rows.first == 0 && rows.step == 1 {
+        if rows.whole && rows.first == 0 && rows.step == 1 && self.node.shape.rank() == 2 {
             return Ok(self.emit("Add", &[self.inputs[0], &table], []));
+        }
+        if self.node.shape.rank() == 3 {
+            return self.add_pixel_rows(rows, &table);
         }
         let tokens = self.node.shape.dims()[0];
         let places: Vec<i64> = (0..tokens).map(|t| (rows.first + t * rows.step) as i64).collect();
         let places = self.list("places", &places);
         let axis = if rows.whole { 1 } else { 0 };
         let added = self.part("rows", "Gather", &[&table, &places], [Attribute::int("axis", axis)]);
+        Ok(self.emit("Add", &[self.inputs[0], &added], []))
+    }
+
+    /// Rows of the table for the pixels of an image, one after the other.
+    fn add_pixel_rows(&mut self, rows: &AddRows, table: &str) -> Result<String, Error> {
+        let [height, width, channels] = [0, 1, 2].map(|i| self.node.shape.dims()[i] as i64);
+        let places: Vec<i64> =
+            (0..height * width).map(|t| rows.first as i64 + t * rows.step as i64).collect();
+        let places = self.list("places", &places);
+        let flat = self.list("flat", &[rows.entries as i64, channels]);
+        let table = self.part("table", "Reshape", &[table, &flat], []);
+        let added = self.part("rows", "Gather", &[&table, &places], [Attribute::int("axis", 0)]);
+        let added = self.part("columns", "Transpose", &[&added], [Attribute::ints("perm", [1, 0])]);
+        let image = self.list("image", &[channels, height, width]);
+        let added = self.part("pixels", "Reshape", &[&added, &image], []);
         Ok(self.emit("Add", &[self.inputs[0], &added], []))
     }
 

@@ -56,7 +56,7 @@ fn tokens() -> Graph {
     let (kernel, stride, padding) = ([4, 4], [4, 4], Padding::Symmetric([0, 0]));
     let patches = Conv2d { in_channels: 3, out_channels: 8, kernel, stride, padding, groups: 1, bias: true };
     let x = b.add("patches", Op::Conv2d(patches), &[b.input()]).unwrap();
-    let x = b.add("first", Op::ClassToken(ClassToken { features: 8 }), &[x]).unwrap();
+    let x = b.add("first", Op::ClassToken(ClassToken { features: 8, count: 1 }), &[x]).unwrap();
     let whole = AddRows { entries: 7, features: 8, first: 0, step: 1, whole: true };
     let x = b.add("places", Op::AddRows(whole), &[x]).unwrap();
     let table = AddRows { entries: 9, features: 8, first: 2, step: 1, whole: false };
