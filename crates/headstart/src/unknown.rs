@@ -156,15 +156,21 @@ pub fn directions(pool: &Pool, features: &Tensor, seed: u64) -> Result<Tensor, E
         rows.extend(row.iter().map(|&v| if norm > 0.0 { (f64::from(v) / norm) as f32 } else { 0.0 }));
     }
     let rows = Tensor::new([order.len(), d], rows)?;
-    let found = principal(pool, &rows, k, &mut rng)?;
+    let found = principal(pool, &rows, (k, ROUNDS), &mut rng)?;
     Ok(StoredTensor::from_tensor_half(&found)?.to_tensor()?)
 }
 
-/// The `k` leading right singular vectors `[k, d]` of `rows` `[n, d]`, by subspace iteration from a start that `rng` draws.
-pub(crate) fn principal(pool: &Pool, rows: &Tensor, k: usize, rng: &mut Rng) -> Result<Tensor, Error> {
+/// The `k` leading right singular vectors `[k, d]` of `rows` `[n, d]`, by `rounds` of subspace iteration from a start that
+/// `rng` draws.
+pub(crate) fn principal(
+    pool: &Pool,
+    rows: &Tensor,
+    (k, rounds): (usize, usize),
+    rng: &mut Rng,
+) -> Result<Tensor, Error> {
     let d = rows.row_len();
     let mut found = orthonormal(Tensor::from_fn([k, d], |_| rng.normal() as f32), rng);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let along = LinearHead::new(found, Tensor::zeros([k]))?.logits(pool, rows)?;
         found = orthonormal(Tensor::new([k, d], transposed_product(pool, &along, rows))?, rng);
     }

@@ -32,6 +32,7 @@ fn text(report: &AdaptReport) -> String {
     let mut table = Table::new([
         ("method", Align::Left),
         ("agreement", Align::Right),
+        ("back", Align::Right),
         ("entropy", Align::Right),
         ("diversity", Align::Right),
         ("seconds", Align::Right),
@@ -54,6 +55,7 @@ fn text(report: &AdaptReport) -> String {
         table.row([
             format!("{method}{mark}"),
             format!("{:.3}", score.agreement),
+            score.reverse.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}")),
             format!("{:.3}", score.entropy),
             format!("{:.3}", score.diversity),
             format!("{seconds:.1}"),

@@ -8,31 +8,43 @@ use headstart_tensor::{Rng, Tensor};
 
 /// How much more agreement than the unadapted model an adapted one must have: less may be chance.
 const MARGIN: f64 = 0.05;
+/// The share of the unadapted answers' diversity that adapted ones keep: less is a class that swallows others.
+const DIVERSITY: f64 = 0.9;
 /// Images that are named for labelling.
 const FIRST: usize = 10;
 /// Rows that they are chosen from, at most.
 const MOST: usize = 3000;
 
-/// The method with the largest agreement, the first being that of the unadapted model; and why.
+/// The method that is taken, the first being that of the unadapted model; and why.
+///
+/// Of those whose answers are about as diverse as the unadapted ones and lead back to the source at least as well, the one
+/// with the most agreement, if that is clearly more than the unadapted model has.
 pub(super) fn best(tried: &[Tried]) -> (usize, String) {
+    let none = &tried[0].score;
+    let back = |reverse: Option<f64>| reverse.unwrap_or(0.0);
+    let sound = |i: &usize| {
+        let score = &tried[*i].score;
+        score.diversity >= DIVERSITY * none.diversity && back(score.reverse) >= back(none.reverse)
+    };
     let agreement = |i: usize| tried[i].score.agreement;
-    let best = (1..tried.len()).fold(0, |best, i| if agreement(i) > agreement(best) { i } else { best });
-    let more = agreement(best) - agreement(0);
-    if best > 0 && more > MARGIN {
-        let why = format!(
-            "images that look alike are answered alike more often: agreement {:.3}, {:.3} unadapted",
-            agreement(best),
-            agreement(0)
-        );
-        return (best, why);
+    let better = |i: &usize| agreement(*i) > agreement(0) + MARGIN;
+    let sound: Vec<usize> = (1..tried.len()).filter(sound).filter(better).collect();
+    let best = sound.iter().copied().reduce(|best, i| if agreement(i) > agreement(best) { i } else { best });
+    match best {
+        Some(best) => {
+            let (more, less) = (agreement(best), agreement(0));
+            (
+                best,
+                format!(
+                    "images that look alike are answered alike more often ({more:.3}, unadapted {less:.3}), and the answers lead back to the source"
+                ),
+            )
+        }
+        None => {
+            let kept = "no method answers images that look alike clearly more alike and leads back to the source as well: the unadapted model is kept";
+            (0, kept.to_owned())
+        }
     }
-    (
-        0,
-        format!(
-            "no method has clearly more agreement than the unadapted model ({:.3}): it is kept",
-            agreement(0)
-        ),
-    )
 }
 
 /// Rows to label first: the one most like the others, then always the one that is least like those before
@@ -71,22 +83,28 @@ mod tests {
     use crate::adapt::score::Score;
     use crate::adapt::testing::{cluster, quiet};
 
-    fn tried(agreements: &[f64]) -> Vec<Tried> {
-        let of = |&agreement: &f64| Tried {
+    fn tried(scores: &[(f64, f64, f64)]) -> Vec<Tried> {
+        let of = |&(agreement, reverse, diversity): &(f64, f64, f64)| Tried {
             method: String::new(),
-            score: Score { agreement, entropy: 0.5, diversity: 0.5 },
+            score: Score { agreement, reverse: Some(reverse), entropy: 0.5, diversity },
             answers: Vec::new(),
             seconds: 0.0,
             eval: None,
         };
-        agreements.iter().map(of).collect()
+        scores.iter().map(of).collect()
     }
 
     #[test]
     fn the_unadapted_model_is_kept_where_nothing_is_clearly_better() {
-        assert_eq!(best(&tried(&[0.3, 0.34, 0.1])).0, 0);
-        assert_eq!(best(&tried(&[0.3, 0.36, 0.5, 0.5])).0, 2, "the first of equals");
-        assert_eq!(best(&tried(&[0.3])).0, 0);
+        let none = (0.3, 0.6, 0.8);
+        let taken = |other: (f64, f64, f64)| best(&tried(&[none, other])).0;
+        assert_eq!(taken((0.4, 0.6, 0.8)), 1);
+        assert_eq!(taken((0.34, 0.9, 0.9)), 0, "hardly more agreement");
+        assert_eq!(taken((0.9, 0.5, 0.9)), 0, "its clusters have other names in the source");
+        assert_eq!(taken((0.9, 0.9, 0.3)), 0, "one class has swallowed the others");
+        let (a, b) = ((0.5, 0.7, 0.8), (0.6, 0.7, 0.8));
+        assert_eq!(best(&tried(&[none, a, b, b])).0, 2, "the first of equals");
+        assert_eq!(best(&tried(&[none])).0, 0);
     }
 
     #[test]

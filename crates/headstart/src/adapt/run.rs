@@ -164,7 +164,8 @@ impl Adaptation<'_> {
         }
         let spaces: Vec<Tensor> = self.sites.iter().map(|s| s.target.clone()).collect();
         let spaces: Vec<&Tensor> = spaces.iter().collect();
-        let neighbourhoods = Neighbourhoods::of(self.session, &spaces, self.options.seed)?;
+        let neighbourhoods =
+            Neighbourhoods::of(self.session, &spaces, self.source.as_ref(), self.options.seed)?;
         for method in methods {
             self.session.check()?;
             self.try_method(method, &neighbourhoods)?;
@@ -222,7 +223,7 @@ impl Adaptation<'_> {
             }
             _ => None,
         };
-        let score = neighbourhoods.score(&logits);
+        let score = neighbourhoods.score(self.session, &logits)?;
         let seconds = started.elapsed().as_secs_f64();
         self.tried.push(Tried { method: method.name(), score, answers, seconds, eval });
         self.candidates.push(Candidate { method, site, head });

@@ -12,6 +12,9 @@ use crate::unknown::principal;
 use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 
+/// Rounds of subspace iteration: directions are compared one by one, so the last ones count too.
+const ROUNDS: usize = 60;
+
 /// See the module.
 #[derive(Debug, Clone, Copy)]
 pub struct Subspace {
@@ -41,9 +44,9 @@ impl Alignment for Subspace {
         let (n, m, d) = (from.dims()[0], to.dims()[0], from.row_len());
         let k = self.directions.min(n / 4).min(m / 4).min(d / 4).max(1);
         let mut rng = Rng::named(domains.seed, "subspaces");
-        let ours = principal(pool, &from, k, &mut rng)?;
+        let ours = principal(pool, &from, (k, ROUNDS), &mut rng)?;
         session.check()?;
-        let theirs = principal(pool, &to, k, &mut rng)?;
+        let theirs = principal(pool, &to, (k, ROUNDS), &mut rng)?;
         session.check()?;
         let along = LinearHead::new(ours.clone(), Tensor::zeros([k]))?.logits(pool, &from)?;
         // `P_s P_t^T`: the rows of `P_s` along those of `P_t`.

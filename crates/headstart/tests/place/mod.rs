@@ -1,8 +1,9 @@
 //! A place to fine-tune in: home, tiny pictures, a tiny model to start from, and what was said.
 #![allow(
+    dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "a module of tests, which stop where their surroundings fail"
+    reason = "a module of several tests, which use what they need and stop where their surroundings fail"
 )]
 
 use headstart::artifact::{FIRST_VERSION, Recipe, Validation};
