@@ -43,7 +43,8 @@ impl PackedGroupedInputGradient {
     /// Where a slice has another size than the convolution says.
     pub fn run(&self, out_gradient: &[f32], residual: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32]) {
         let conv = &self.grouped.conv;
-        conv.expect_sizes(1, out, residual, out_gradient);
+        conv.expect_sizes(1, out, None, out_gradient);
+        assert!(residual.is_none_or(|r| r.len() == out.len()), "what is added to the gradient");
         for (block, packed) in self.grouped.blocks.iter().zip(&self.packed) {
             let (own, scratch) = scratch.split_at_mut(block.conv.output.iter().product());
             let (made, scratch) = scratch.split_at_mut(block.conv.input.iter().product());
