@@ -5,8 +5,8 @@
     python scripts/compare/onnx_export.py PHOTOS [--binary FILE] [MODEL ...]
 
 PHOTOS is a folder of images, of which ten are taken. MODEL is a model file or the name of a network whose weights are here;
-without any, these: tf_efficientnet_lite0 with its own weights, and resnet18, mobilenet_v2, vgg11_bn and vit_tiny_patch16_224
-with seeded random ones, imported into a home that is removed again. Images go through Pillow by what the file's metadata says,
+without any, these: tf_efficientnet_lite0 with its own weights, and one network of each family with seeded random ones,
+imported into a home that is removed again. Images go through Pillow by what the file's metadata says,
 and once more as bytes through a file with the preprocessing inside. Prints for each the largest difference of a probability,
 and whether the most probable class is the same.
 """
@@ -26,7 +26,10 @@ from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "fixtures"))
-RANDOM = {"resnet18": 0.7, "mobilenet_v2": 0.7, "vgg11_bn": 0.7, "vit_tiny_patch16_224": 1.0}
+RANDOM = {
+    **{"resnet18": 0.7, "mobilenet_v2": 0.7, "vgg11_bn": 0.7, "vit_tiny_patch16_224": 1.0, "resnext50_32x4d": 0.7},
+    **{"mobilenet_v3_small": 1.0, "efficientnet_b0": 1.0, "convnext_tiny": 1.0, "densenet121": 1.0},
+}
 FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
 
 
