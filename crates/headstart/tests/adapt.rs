@@ -189,5 +189,7 @@ fn mistakes_are_answered_before_anything_is_written() {
     options.unfreeze = vec!["layre3".into()];
     let error = domain.run(&options, 1).unwrap_err().to_string();
     assert!(error.contains("did you mean `layer3`"), "{error}");
+    options.epochs = 0;
+    assert!(domain.run(&options, 1).unwrap_err().to_string().contains("--epochs is 0"));
     assert!(!options.output.exists(), "no model after an error");
 }

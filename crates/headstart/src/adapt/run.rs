@@ -61,6 +61,10 @@ struct Adaptation<'a> {
 /// written last, whole or not at all.
 pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, Error> {
     let started = Instant::now();
+    if options.epochs == 0 {
+        let (found, expected) = ("0".to_owned(), "1 or more");
+        return Err(Error::Setting { name: "--epochs", found, expected });
+    }
     let Artifact { manifest, mut backbone, head, .. } = Artifact::load(&options.model, session.home)?;
     backbone.input.preprocess("adapt")?;
     if backbone.trunk().precision() != Precision::F32 {
