@@ -368,7 +368,9 @@ pub enum Error {
         method: &'static str,
     },
     /// A network without batch norm has no statistics to estimate anew.
-    #[error("{network} has no batch norm whose statistics could move: take another method than adabn")]
+    #[error(
+        "{network} has no batch norm that could adapt among what is to move: take another method than adabn and tent"
+    )]
     NoBatchNorm {
         /// The network.
         network: String,

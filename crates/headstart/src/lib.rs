@@ -64,7 +64,7 @@ pub use headstart_tensor as tensor;
 pub use input::Input;
 pub use onnx::{OnnxReport, export_onnx};
 pub use precision::{PrecisionChoice, PrecisionPart, Tried};
-pub use rank::{Choice, RankOptions, RankReport, RankedNetwork, logme, rank};
+pub use rank::{RankOptions, RankReport, RankedNetwork, Recommendation, logme, rank};
 pub use recipe::{ClassWeighting, EpochOptions, OptimizerKind, Solver, TrainOptions};
 pub use session::{Progress, Quiet, Session};
 pub use skipped::SkippedFile;

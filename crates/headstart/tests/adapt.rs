@@ -13,7 +13,7 @@ use headstart::{
 };
 use headstart_testing::relative_l2;
 use headstart_weights::StateDict;
-use place::Place;
+use place::{Place, untrained};
 use std::path::Path;
 
 /// The fixture is written by `scripts/fixtures/adapt.py`.
@@ -171,6 +171,32 @@ fn pictures_of_the_same_domain_keep_the_model() {
     let report = domain.run(&options, 2).unwrap();
     let of = |name: &str| report.tried.iter().find(|t| t.method == name).unwrap().eval.clone().unwrap();
     assert!(of(&report.chosen).accuracy >= of("none").accuracy - 0.005, "{report:?}");
+    // Kept is kept to the byte: temperature, threshold and precision too.
+    let unadapted = std::fs::read(&options.model).unwrap();
+    assert_eq!(domain.model(&domain.options("none"), 2), unadapted);
+}
+
+#[test]
+fn a_network_without_batch_norm_refuses_its_methods_and_auto_leaves_them_out() {
+    let domain = Domain::new();
+    let mut options = domain.options("adabn");
+    options.model = domain.place.path("bare.safetensors");
+    untrained(false).save(&options.model).unwrap();
+    for method in ["adabn", "adabn+prototypes", "tent"] {
+        options.method = Some(Method::parse(method).unwrap());
+        let error = domain.run(&options, 1).unwrap_err().to_string();
+        assert!(error.starts_with("small.none has no batch norm"), "{method}: {error}");
+        assert!(!options.output.exists(), "{method}");
+    }
+    options.method = None;
+    let report = domain.run(&options, 1).unwrap();
+    let tried: Vec<&str> = report.tried.iter().map(|t| t.method.as_str()).collect();
+    let features = ["label-shift", "standardise", "prototypes", "coral", "subspace", "self-training"];
+    assert_eq!(tried, [&["none"][..], &features, &["shot"]].concat());
+    options.source = None;
+    let report = domain.run(&options, 1).unwrap();
+    let tried: Vec<&str> = report.tried.iter().map(|t| t.method.as_str()).collect();
+    assert_eq!(tried, ["none", "prototypes", "shot"]);
 }
 
 #[test]

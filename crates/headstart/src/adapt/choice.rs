@@ -1,9 +1,9 @@
 //! Which of the methods that were tried is taken, and which images a person should label first.
 
-use super::domains::{centred, unit};
+use super::domains::{centred, class_sums, unit};
 use super::report::Tried;
-use crate::Session;
 use crate::head::LinearHead;
+use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 
 /// How much more agreement than the unadapted model an adapted one must have: less may be chance.
@@ -33,10 +33,16 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     match best {
         Some(best) => {
             let (more, less) = (agreement(best), agreement(0));
+            let back = match none.reverse {
+                Some(_) => "and the answers lead back to the source",
+                None => {
+                    "but without --source nothing says whether under the right names: measure before you trust it"
+                }
+            };
             (
                 best,
                 format!(
-                    "images that look alike are answered alike more often ({more:.3}, unadapted {less:.3}), and the answers lead back to the source"
+                    "images that look alike are answered alike more often ({more:.3}, unadapted {less:.3}), {back}"
                 ),
             )
         }
@@ -49,32 +55,36 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
 
 /// Rows to label first: the one most like the others, then always the one that is least like those before
 /// (farthest-first traversal, Gonzalez 1985), among centred rows by the cosine.
-pub(super) fn first_to_label(session: &Session, rows: &Tensor, seed: u64) -> Vec<usize> {
+///
+/// # Errors
+/// Where a feature is not finite.
+pub(super) fn first_to_label(session: &Session, rows: &Tensor, seed: u64) -> Result<Vec<usize>, Error> {
     let mut order: Vec<usize> = (0..rows.dims()[0]).collect();
     Rng::named(seed, "images to label").shuffle(&mut order);
     order.truncate(MOST);
     order.sort_unstable();
-    let Ok((centred, _)) = centred(session.pool, rows, false) else { return Vec::new() };
-    let some = unit(session.pool, &centred.rows(&order));
-    let like = |of: usize| -> Vec<f32> {
-        let head = Tensor::new([1, some.row_len()], some.row(of).to_vec());
-        let head = head.ok().and_then(|w| LinearHead::new(w, Tensor::zeros([1])).ok());
-        head.and_then(|h| h.logits(session.pool, &some).ok()).map(Tensor::into_data).unwrap_or_default()
+    let some = unit(session.pool, &centred(session.pool, rows, false)?.0.rows(&order));
+    let (n, d) = (order.len(), some.row_len());
+    let along = |direction: Vec<f32>| -> Result<Vec<f32>, Error> {
+        let head = LinearHead::new(Tensor::new([1, d], direction)?, Tensor::zeros([1]))?;
+        Ok(head.logits(session.pool, &some)?.into_data())
     };
+    let sum = class_sums(session.pool, &Tensor::full([n, 1], 1.0), &some)?;
+    let typical = along(sum.into_data())?;
+    let mut next = (0..n).reduce(|best, i| if typical[i] > typical[best] { i } else { best });
     // The largest cosine of each row with one that is chosen.
-    let mut nearest = vec![f32::NEG_INFINITY; order.len()];
+    let mut nearest = vec![f32::NEG_INFINITY; n];
     let mut chosen = Vec::new();
-    let mut next = (!order.is_empty()).then_some(0);
     while let Some(row) = next {
         chosen.push(order[row]);
-        nearest.iter_mut().zip(like(row)).for_each(|(n, c)| *n = n.max(c));
-        let left = (0..order.len()).filter(|&i| nearest[i] < 1.0 - 1e-6);
+        nearest.iter_mut().zip(along(some.row(row).to_vec())?).for_each(|(n, c)| *n = n.max(c));
+        let left = (0..n).filter(|&i| nearest[i] < 1.0 - 1e-6);
         next = match chosen.len() < FIRST {
             true => left.min_by(|&a, &b| nearest[a].total_cmp(&nearest[b])),
             false => None,
         };
     }
-    chosen
+    Ok(chosen)
 }
 
 #[cfg(test)]
@@ -105,13 +115,17 @@ mod tests {
         let (a, b) = ((0.5, 0.7, 0.8), (0.6, 0.7, 0.8));
         assert_eq!(best(&tried(&[none, a, b, b])).0, 2, "the first of equals");
         assert_eq!(best(&tried(&[none])).0, 0);
+        let mut sourceless = tried(&[none, (0.4, 0.1, 0.8)]);
+        sourceless.iter_mut().for_each(|t| t.score.reverse = None);
+        let (taken, why) = best(&sourceless);
+        assert!(taken == 1 && why.contains("without --source"), "{why}");
     }
 
     #[test]
     fn images_of_every_cluster_come_first() {
         quiet(|session| {
             let (rows, labels) = cluster(90, 3, 7);
-            let found = first_to_label(session, &rows, 0);
+            let found = first_to_label(session, &rows, 0).unwrap();
             let mut classes: Vec<usize> = found[..3].iter().map(|&i| labels[i]).collect();
             classes.sort_unstable();
             assert_eq!((found.len(), classes), (FIRST, vec![0, 1, 2]));

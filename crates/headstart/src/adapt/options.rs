@@ -60,6 +60,30 @@ impl Method {
         all
     }
 
+    /// Whether it looks at the source.
+    pub fn needs_source(&self) -> bool {
+        let Then::Head(name) = self.then else { return false };
+        alignments().iter().any(|a| a.name() == name && a.needs_source())
+    }
+
+    /// Whether it is for networks with batch norm alone. (A tail can be trained without the target's statistics.)
+    pub fn needs_norms(&self) -> bool {
+        match self.then {
+            Then::Tail(name) => objectives().iter().any(|o| o.name() == name && o.norms_only),
+            _ => self.statistics,
+        }
+    }
+
+    /// What it does, in a few words.
+    pub fn about(&self) -> &'static str {
+        match self.then {
+            Then::Nothing if self.statistics => "the target's batch norm statistics (Li et al. 2017)",
+            Then::Nothing => "the model as it is",
+            Then::Head(name) => alignments().iter().find(|a| a.name() == name).map_or("", |a| a.about()),
+            Then::Tail(name) => objectives().iter().find(|o| o.name() == name).map_or("", |o| o.about()),
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(&self) -> String {
         match (self.statistics, self.then) {

@@ -16,9 +16,12 @@ use crate::metrics::{Confusion, wilson_interval};
 use crate::unknown::{Unknown, energies};
 use crate::{Artifact, Backbone, Error, Features, Session, SkippedFile, extract};
 use headstart_data::{Dataset, Item, OpenOptions, Picture, TextColumns, open_unlabelled};
-use headstart_graph::{Calibration, Precision};
+use headstart_graph::{Calibration, Params, Precision};
 use headstart_models::sha256_hex;
 use headstart_tensor::Tensor;
+use headstart_weights::replace_file;
+use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
 /// A trunk, and what both domains look like through it.
@@ -116,16 +119,26 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
         classes,
     };
     let (chosen, why) = adaptation.choose()?;
-    let report = adaptation.report(chosen, why, skipped, started);
-    adaptation.save(manifest, chosen, &report)?;
+    let report = adaptation.report(chosen, why, skipped, started)?;
+    if adaptation.candidates[chosen].method == Method::NONE {
+        keep(&options.model, &options.output)?;
+    } else {
+        adaptation.save(manifest, chosen, &report)?;
+    }
     Ok(AdaptReport { seconds: started.elapsed().as_secs_f64(), ..report })
 }
 
-/// Features and labels of labelled images of known classes, and those that could be read.
+/// The model as it is, to the byte.
+fn keep(model: &Path, output: &Path) -> Result<(), Error> {
+    let bytes = std::fs::read(model).map_err(Error::io("read", model))?;
+    replace_file(output, |file| file.write_all(&bytes)).map_err(Error::io("write", output))
+}
+
+/// Features and labels of all labelled images of known classes, and those that could be read.
 fn labelled(
     session: &Session,
     backbone: &Backbone,
-    path: &std::path::Path,
+    path: &Path,
     classes: &[String],
     what: &str,
     skipped: &mut Vec<SkippedFile>,
@@ -134,7 +147,6 @@ fn labelled(
     let options = OpenOptions { classes: Some(classes.to_vec()), columns: TextColumns::default() };
     let data = Dataset::open(path, &options)?;
     skipped.extend(data.skipped.iter().map(SkippedFile::from));
-    // All of it: nothing is measured on what the head was validated on.
     let parts = [Some(&data.train), data.val.as_ref(), data.test.as_ref()];
     let items: Vec<Item> = parts.into_iter().flatten().flatten().cloned().collect();
     let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
@@ -151,23 +163,22 @@ fn labelled(
 impl Adaptation<'_> {
     /// Tries what was asked for; the number of the candidate that is taken, and why.
     fn choose(&mut self) -> Result<(usize, String), Error> {
-        let has_norms = !norms(self.sites[0].backbone.trunk_graph()).is_empty();
+        let plain = &self.sites[0].backbone;
+        let has_norms = !norms(plain.trunk_graph()).is_empty();
         let wanted = |m: &Method| match self.options.method {
             Some(method) => *m == method,
             // What needs a source is left out without one, and what needs norms where there are none.
-            None => {
-                let needs = |name| alignments().iter().any(|a| a.name() == name && a.needs_source());
-                let sourced = !matches!(m.then, Then::Head(name) if needs(name)) || self.source.is_some();
-                sourced && (has_norms || !m.statistics || matches!(m.then, Then::Tail(_)))
-            }
+            None => (self.source.is_some() || !m.needs_source()) && (has_norms || !m.needs_norms()),
         };
+        if self.options.method.is_some_and(|m| m.needs_norms()) && !has_norms {
+            return Err(Error::NoBatchNorm { network: plain.name.clone() });
+        }
         let methods: Vec<Method> =
             Method::all().into_iter().filter(|m| *m == Method::NONE || wanted(m)).collect();
         if methods.iter().any(|m| m.statistics) && has_norms {
             self.restate()?;
         }
-        let spaces: Vec<Tensor> = self.sites.iter().map(|s| s.target.clone()).collect();
-        let spaces: Vec<&Tensor> = spaces.iter().collect();
+        let spaces: Vec<&Tensor> = self.sites.iter().map(|s| &s.target).collect();
         let neighbourhoods =
             Neighbourhoods::of(self.session, &spaces, self.source.as_ref(), self.options.seed)?;
         for method in methods {
@@ -184,7 +195,8 @@ impl Adaptation<'_> {
     fn restate(&mut self) -> Result<(), Error> {
         let all: Vec<&Picture> = self.pictures.iter().collect();
         let plain = &self.sites[0].backbone;
-        let (backbone, moved) = restate(self.session, plain, &all, self.options.seed)?.backbone(plain)?;
+        let (params, moved) = restate(self.session, plain, &all, self.options.seed)?;
+        let backbone = with_params(plain, params)?;
         self.add_site(backbone, moved)
     }
 
@@ -206,7 +218,7 @@ impl Adaptation<'_> {
     /// Tries a method and notes what it gives.
     fn try_method(&mut self, method: Method, neighbourhoods: &Neighbourhoods) -> Result<(), Error> {
         let started = Instant::now();
-        self.session.progress.note(&format!("trying {}", method.name()));
+        self.session.progress.note(&format!("trying {}: {}", method.name(), method.about()));
         let mut site = usize::from(method.statistics && self.sites.len() > 1);
         let head = match method.then {
             Then::Nothing => self.head.clone(),
@@ -261,19 +273,22 @@ impl Adaptation<'_> {
             epochs: self.options.epochs,
             seed: self.options.seed,
         };
-        let params = fit.run()?;
-        let of = &from.backbone;
-        let (graph, classifier) = (of.graph.clone(), of.classifier.clone());
-        let backbone = Backbone::new(graph, classifier, params, of.input.clone(), of.name.clone())?;
+        let backbone = with_params(&from.backbone, fit.run()?)?;
         let moved = from.moved.clone();
         self.add_site(backbone, moved)
     }
 
-    fn report(&self, chosen: usize, why: String, skipped: Vec<SkippedFile>, started: Instant) -> AdaptReport {
+    fn report(
+        &self,
+        chosen: usize,
+        why: String,
+        skipped: Vec<SkippedFile>,
+        started: Instant,
+    ) -> Result<AdaptReport, Error> {
         let candidate = &self.candidates[chosen];
         let site = &self.sites[candidate.site];
-        let first = first_to_label(self.session, &site.target, self.options.seed);
-        AdaptReport {
+        let first = first_to_label(self.session, &site.target, self.options.seed)?;
+        Ok(AdaptReport {
             backbone: site.backbone.name.clone(),
             classes: self.classes.clone(),
             source: self.source.as_ref().map(|s| s.labels.len()),
@@ -287,7 +302,7 @@ impl Adaptation<'_> {
             seconds: started.elapsed().as_secs_f64(),
             model: self.options.output.display().to_string(),
             skipped,
-        }
+        })
     }
 
     /// Writes the model of a candidate.
@@ -334,6 +349,12 @@ impl Adaptation<'_> {
         Artifact { manifest, backbone: site.backbone, head: candidate.head, directions: None }
             .save(&self.options.output)
     }
+}
+
+/// A backbone with other weights.
+fn with_params(of: &Backbone, params: Params) -> Result<Backbone, Error> {
+    let (graph, classifier) = (of.graph.clone(), of.classifier.clone());
+    Backbone::new(graph, classifier, params, of.input.clone(), of.name.clone())
 }
 
 fn accuracy(answers: &[usize], labels: &[usize], classes: usize) -> EvalAccuracy {

@@ -8,7 +8,6 @@
 use crate::{Backbone, Error, Session};
 use headstart_data::Picture;
 use headstart_graph::{BnStats, Freeze, Graph, Op, Params, Trainer};
-use headstart_models::fingerprint;
 use headstart_tensor::{Rng, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,20 +31,13 @@ pub struct MovedNorm {
     pub variance_ratio: f64,
 }
 
-/// A trunk's parameters with statistics of other images.
-#[derive(Debug)]
-pub(super) struct Restated {
-    pub(super) params: Params,
-    pub(super) moved: Vec<MovedNorm>,
-}
-
 /// The batch norms of `graph`.
 pub(super) fn norms(graph: &Graph) -> Vec<&str> {
     let is_norm = |op: &Op| matches!(op, Op::BatchNorm2d(_));
     graph.nodes().iter().filter(|n| is_norm(&n.op)).map(|n| n.name.as_str()).collect()
 }
 
-/// The statistics of the trunk's norms on `pictures`.
+/// The trunk's parameters with the statistics of its norms on `pictures`, and how far these moved.
 ///
 /// # Errors
 /// Where there is no batch norm, no image that can be read, or the run was interrupted.
@@ -54,7 +46,7 @@ pub(super) fn restate(
     backbone: &Backbone,
     pictures: &[&Picture],
     seed: u64,
-) -> Result<Restated, Error> {
+) -> Result<(Params, Vec<MovedNorm>), Error> {
     let graph = backbone.trunk_graph();
     let norms = norms(graph);
     if norms.is_empty() {
@@ -73,7 +65,6 @@ pub(super) fn restate(
     let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut seen = 0.0;
     session.progress.start("batch norm statistics", order.len());
-    let mut left = order.len();
     for some in order.chunks(batch) {
         session.check().inspect_err(|_| session.progress.finish())?;
         let rows = session.pool.map(some.len(), |i| read(backbone, pictures[some[i]]));
@@ -90,11 +81,10 @@ pub(super) fn restate(
             }
             seen += rows.len() as f64;
         }
-        left -= some.len();
         session.progress.advance(some.len());
     }
     session.progress.finish();
-    if seen == 0.0 || left > 0 {
+    if seen == 0.0 {
         return Err(Error::NothingReadable { what: "the target".into() });
     }
     let mut params = backbone.params.clone();
@@ -105,7 +95,7 @@ pub(super) fn restate(
         }
     }
     let moved = norms.iter().map(|name| moved(name, &backbone.params, &params)).collect();
-    Ok(Restated { params, moved })
+    Ok((params, moved))
 }
 
 /// What the network reads of an image; nothing where it cannot be read, which feature extraction says.
@@ -130,14 +120,4 @@ fn moved(name: &str, before: &Params, after: &Params) -> MovedNorm {
         mean.iter().zip(&new_mean).zip(&var).map(|((a, b), v)| (b - a).powi(2) / v.max(tiny)).sum();
     let ratio: f64 = var.iter().zip(&new_var).map(|(a, b)| (b.max(tiny) / a.max(tiny)).ln()).sum();
     MovedNorm { name: name.to_owned(), mean_shift: (shift / n).sqrt(), variance_ratio: (ratio / n).exp() }
-}
-
-impl Restated {
-    /// The backbone with these parameters.
-    pub(super) fn backbone(self, of: &Backbone) -> Result<(Backbone, Vec<MovedNorm>), Error> {
-        let (graph, classifier, name) = (of.graph.clone(), of.classifier.clone(), of.name.clone());
-        let changed = Backbone::new(graph, classifier, self.params, of.input.clone(), name)?;
-        debug_assert_eq!(changed.fingerprint, fingerprint(changed.trunk_graph(), &changed.params));
-        Ok((changed, self.moved))
-    }
 }

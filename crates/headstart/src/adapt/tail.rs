@@ -127,6 +127,9 @@ impl TailFit<'_> {
                 freeze = freeze.unfreeze(graph, name)?;
             }
         }
+        if freeze.trainable().next().is_none() {
+            return Err(Error::NoBatchNorm { network: self.backbone.name.clone() });
+        }
         Ok(freeze)
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The network to take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Choice {
+pub struct Recommendation {
     /// `arch.tag`.
     pub backbone: String,
     /// Those that these images do not tell from the most accurate one, itself included: their accuracy is within its
@@ -15,12 +15,12 @@ pub struct Choice {
     pub why: String,
 }
 
-impl Choice {
+impl Recommendation {
     /// Of networks of which the first is the most accurate: of those within its interval the fastest.
     ///
     /// # Panics
     /// Where there is none.
-    pub(crate) fn of(networks: &[RankedNetwork]) -> Choice {
+    pub(crate) fn of(networks: &[RankedNetwork]) -> Recommendation {
         let best = &networks[0];
         let tied: Vec<&RankedNetwork> =
             networks.iter().filter(|n| n.accuracy >= best.accuracy_ci95[0]).collect();
@@ -54,7 +54,7 @@ impl Choice {
             )
         };
         let tied = tied.into_iter().map(|n| n.backbone.clone()).collect();
-        Choice { backbone: name.clone(), tied, why }
+        Recommendation { backbone: name.clone(), tied, why }
     }
 }
 
@@ -80,13 +80,13 @@ mod tests {
     fn of_those_that_cannot_be_told_apart_the_fastest_is_taken() {
         let networks =
             [network("slow", 0.95, 10.0), network("fast", 0.94, 90.0), network("poor", 0.90, 500.0)];
-        let choice = Choice::of(&networks);
+        let choice = Recommendation::of(&networks);
         assert_eq!((choice.backbone.as_str(), choice.tied.len()), ("fast", 2));
         assert!(choice.why.contains("90 images/s against 10"), "{}", choice.why);
-        let choice = Choice::of(&[networks[0].clone(), networks[2].clone()]);
+        let choice = Recommendation::of(&[networks[0].clone(), networks[2].clone()]);
         assert_eq!((choice.backbone.as_str(), choice.tied.len()), ("slow", 1));
         assert!(choice.why.contains("no other reaches"), "{}", choice.why);
-        assert_eq!(Choice::of(&networks[2..]).tied, ["poor"]);
-        assert_eq!(Choice::of(&[network("both", 0.95, 99.0), networks[1].clone()]).backbone, "both");
+        assert_eq!(Recommendation::of(&networks[2..]).tied, ["poor"]);
+        assert_eq!(Recommendation::of(&[network("both", 0.95, 99.0), networks[1].clone()]).backbone, "both");
     }
 }

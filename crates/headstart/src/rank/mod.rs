@@ -8,7 +8,7 @@ mod choice;
 mod logme;
 mod spectrum;
 
-pub use choice::Choice;
+pub use choice::Recommendation;
 pub use logme::logme;
 
 use crate::cross_validation::Material;
@@ -56,7 +56,7 @@ pub struct RankReport {
     /// The networks, the most accurate first; where that is equal, by LogME.
     pub networks: Vec<RankedNetwork>,
     /// The one to take.
-    pub choice: Choice,
+    pub choice: Recommendation,
     /// What was left out, and why.
     pub skipped: Vec<SkippedFile>,
 }
@@ -129,7 +129,7 @@ pub fn rank(session: &Session, options: &RankOptions) -> Result<RankReport, Erro
         });
     }
     networks.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy).then(b.logme.total_cmp(&a.logme)));
-    let choice = Choice::of(&networks);
+    let choice = Recommendation::of(&networks);
     Ok(RankReport { n, of: data.train.len(), classes: data.classes.len(), folds, networks, choice, skipped })
 }
 

@@ -135,12 +135,19 @@ pub fn pictures(folder: &Path) {
 
 /// A network of three stages, and a head that has learned nothing.
 pub fn start() -> Artifact {
+    untrained(true)
+}
+
+/// The same, with or without batch norm.
+pub fn untrained(norms: bool) -> Artifact {
     let mut b = GraphBuilder::new([16, 16, 3]);
     let mut x = b.input();
     for (i, stride) in [(1, 2), (2, 1), (3, 2)] {
         b.stage(&format!("layer{i}"));
         x = b.conv(&format!("layer{i}.conv"), x, 8, (3, stride), Padding::Same).unwrap();
-        x = b.batch_norm(&format!("layer{i}.bn"), x, 1e-5).unwrap();
+        if norms {
+            x = b.batch_norm(&format!("layer{i}.bn"), x, 1e-5).unwrap();
+        }
         x = b.activation(&format!("layer{i}.relu"), x, Activation::Relu).unwrap();
     }
     b.stage("fc");
