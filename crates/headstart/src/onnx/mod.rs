@@ -13,6 +13,7 @@ mod metadata;
 mod operations;
 mod preprocessing;
 mod proto;
+mod tokens;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Three tiny networks: what is written of them, and that ONNX Runtime answers as the engine does.
+//! Four tiny networks: what is written of them, and that ONNX Runtime answers as the engine does.
 //!
 //! `tests/fixtures/onnx` holds the files, which an ignored test writes anew, and `answers.json`, which
 //! `scripts/fixtures/onnx_answers.py` makes of them with ONNX Runtime.
@@ -6,8 +6,8 @@
 use super::*;
 use headstart_data::{Decode, Interpolation, RgbImage, View};
 use headstart_graph::{
-    Activation, AdaptiveAvgPool, AddRows, Attention, ClassToken, Conv2d, GraphBuilder, LayerNorm, Linear, Op,
-    Padding, Pooled, Smooth, TokenPool, Trunk,
+    Activation, AdaptiveAvgPool, AddRows, Attention, AvgPool2d, ClassToken, Conv2d, GraphBuilder, LayerNorm,
+    LayerScale, Linear, MaxPool2d, Op, Padding, Pooled, Smooth, TokenPool, Trunk,
 };
 use headstart_kernels::Pool;
 use headstart_tensor::Tensor;
@@ -15,7 +15,7 @@ use headstart_testing::{input, relative_l2, seeded};
 use serde::Deserialize;
 
 const TEMPERATURE: f64 = 1.7;
-const NAMES: [&str; 3] = ["convolutions", "tokens", "preprocessing"];
+const NAMES: [&str; 4] = ["convolutions", "channels", "tokens", "preprocessing"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx")
@@ -47,6 +47,37 @@ fn convolutions() -> Graph {
     let x = b.add("tiles", Op::AdaptiveAvgPool(AdaptiveAvgPool { output: [2, 3] }), &[x]).unwrap();
     let x = b.add("flat", Op::Flatten, &[x]).unwrap();
     b.linear("fc", x, 4).unwrap();
+    b.finish()
+}
+
+/// What works along the channels of an image: squeeze-and-excitation, layer norm, linear layers, scales of both names and tables
+/// of rows there; channels side by side, groups, both poolings with a window, one of which reaches over the edge; four tokens.
+fn channels() -> Graph {
+    let mut b = GraphBuilder::new([12, 10, 3]);
+    let x = b.conv("conv1", b.input(), 8, (3, 1), Padding::Same).unwrap();
+    let x = b.smooth("hard_swish", x, Smooth::HardSwish).unwrap();
+    let s = b.add("squeeze", Op::GlobalAvgPool, &[x]).unwrap();
+    let s = b.linear("excite", s, 8).unwrap();
+    let s = b.smooth("hard_sigmoid", s, Smooth::HardSigmoid).unwrap();
+    let x = b.add("scaled", Op::ScaleChannels, &[x, s]).unwrap();
+    let y = b.layer_norm("norm", x, 1e-6).unwrap();
+    let y = b.linear("mix", y, 8).unwrap();
+    let y = b.smooth("silu", y, Smooth::Silu).unwrap();
+    let y = b.add("gain", Op::LayerScale(LayerScale { features: 8, own_name: true }), &[y]).unwrap();
+    let x = b.add("both", Op::Concat, &[x, y]).unwrap();
+    let x = b.grouped_conv("groups", x, 8, (3, 1), Padding::Symmetric([1, 1]), 4).unwrap();
+    let x = b.add("mean", Op::AvgPool2d(AvgPool2d { kernel: [2, 2], stride: [2, 2] }), &[x]).unwrap();
+    let pool = MaxPool2d { kernel: [3, 3], stride: [2, 2], padding: [0, 0], ceil: true };
+    let x = b.add("most", Op::MaxPool2d(pool), &[x]).unwrap();
+    let rows = AddRows { entries: 7, features: 8, first: 1, step: 1, whole: false };
+    let x = b.add("rows", Op::AddRows(rows), &[x]).unwrap();
+    let x = b.add("first", Op::ClassToken(ClassToken { features: 8, count: 4 }), &[x]).unwrap();
+    let x = b.add("ls", Op::LayerScale(LayerScale { features: 8, own_name: false }), &[x]).unwrap();
+    let x = b.smooth("sigmoid", x, Smooth::Sigmoid).unwrap();
+    let s = b.add("pool", Op::TokenPool(TokenPool { pooled: Pooled::Mean, mask: false }), &[x]).unwrap();
+    let x = b.add("tokens", Op::ScaleChannels, &[x, s]).unwrap();
+    let x = b.add("cls", Op::TokenPool(TokenPool { pooled: Pooled::First, mask: false }), &[x]).unwrap();
+    b.linear("fc", x, 3).unwrap();
     b.finish()
 }
 
@@ -88,6 +119,7 @@ fn small() -> Graph {
 fn network(name: &str) -> (Graph, Params) {
     let graph = match name {
         "convolutions" => convolutions(),
+        "channels" => channels(),
         "tokens" => tokens(),
         _ => small(),
     };
