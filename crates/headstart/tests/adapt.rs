@@ -44,7 +44,7 @@ fn every_method_on_features_answers_as_numpy_does() {
             }
         }
     }
-    assert_eq!(compared, 12);
+    assert_eq!(compared, 14);
 }
 
 /// A place with a model that knows its pictures, and the same pictures darker and of less contrast.
