@@ -31,4 +31,4 @@ pub use listing::Kind;
 pub use picture::{Item, Picture};
 pub use skipped::{SkipReason, Skipped};
 pub use text::{Column, TextColumns, open_unlabelled_texts, texts_of_lines};
-pub use transform::{Decode, Interpolation, Preprocess, Strength, View};
+pub use transform::{Decode, Interpolation, Preprocess, Strength, Style, View};

@@ -2,10 +2,12 @@
 
 mod augment;
 mod resample;
+mod style;
 
 pub use augment::Strength;
 use headstart_tensor::Rng;
 use serde::{Deserialize, Serialize};
+pub use style::Style;
 
 use self::resample::Window;
 use crate::{DataError, ImageError, Picture, RgbImage, image};
@@ -27,6 +29,9 @@ pub struct Preprocess {
     /// Which pixels are resized. Left out where [`Decode::Exact`].
     #[serde(default, skip_serializing_if = "Decode::is_exact")]
     pub decode: Decode,
+    /// How the crop is redrawn before it is normalised. Left out where it stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub style: Option<Style>,
 }
 
 /// How JPEG files become pixels. Other formats have one way.
@@ -134,6 +139,11 @@ impl Preprocess {
 
     /// Hands over the pixels of `view` in runs, each with its place in `[crop, crop, 3]`. Places without a run are zero.
     fn runs(&self, image: &RgbImage, view: View, mut run: impl FnMut(usize, &[u8])) {
+        if let Some(style) = self.style {
+            let mut whole = Preprocess { style: None, ..self.clone() }.pixels(image, view);
+            style.apply(&mut whole);
+            return run(0, &whole.pixels);
+        }
         if image.width == 0 || image.height == 0 {
             return;
         }
@@ -291,13 +301,15 @@ fn power_of_four_thirds(x: f64) -> f64 {
 mod tests {
     use headstart_tensor::Rng;
 
-    use super::{Decode, Interpolation, Preprocess, View, center_crop, power_of_four_thirds, random_part};
+    use super::{
+        Decode, Interpolation, Preprocess, Style, View, center_crop, power_of_four_thirds, random_part,
+    };
     use crate::RgbImage;
 
     fn preprocess() -> Preprocess {
         let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
         let interpolation = Interpolation::Bicubic;
-        Preprocess { resize: 32, crop: 28, interpolation, mean, std, decode: Decode::Exact }
+        Preprocess { resize: 32, crop: 28, interpolation, mean, std, decode: Decode::Exact, style: None }
     }
 
     fn noise(width: usize, height: usize) -> RgbImage {
@@ -358,6 +370,19 @@ mod tests {
     }
 
     #[test]
+    fn a_style_redraws_the_view_it_is_of() {
+        let gray = Preprocess { style: Some(Style::Gray), ..preprocess() };
+        for view in [View::Center, View::Random { seed: 3 }] {
+            let (plain, found) =
+                (preprocess().pixels(&noise(50, 40), view), gray.pixels(&noise(50, 40), view));
+            let luminance = plain.pixels.chunks_exact(3).map(|p| {
+                (299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2]) + 500) / 1000
+            });
+            assert!(found.pixels.chunks_exact(3).zip(luminance).all(|(p, l)| p == [l as u8; 3]));
+        }
+    }
+
+    #[test]
     fn the_crop_is_rounded_as_python_rounds() {
         assert_eq!([0, 1, 2, 3, 4, 5, 7].map(|spare| center_crop(10 + spare, 10).0), [0, 0, 1, 2, 2, 2, 4]);
         assert_eq!(center_crop(7, 10), (0, 1));
@@ -400,12 +425,18 @@ mod tests {
         );
         let json = serde_json::to_string(&preprocess()).unwrap();
         assert!(json.contains("\"interpolation\":\"bicubic\""), "{json}");
-        assert!(!json.contains("decode"), "model files from before the field read as they did: {json}");
+        for later in ["decode", "style"] {
+            assert!(!json.contains(later), "model files from before the field read as they did: {json}");
+        }
         assert_eq!(serde_json::from_str::<Preprocess>(&json).unwrap(), preprocess());
         let scaled = Preprocess { decode: Decode::Scaled, ..preprocess() };
         let json_scaled = serde_json::to_string(&scaled).unwrap();
         assert!(json_scaled.contains("\"decode\":\"scaled\""), "{json_scaled}");
         assert_eq!(serde_json::from_str::<Preprocess>(&json_scaled).unwrap(), scaled);
+        let edges = Preprocess { style: Some(Style::FineEdges), ..preprocess() };
+        let json_edges = serde_json::to_string(&edges).unwrap();
+        assert!(json_edges.contains("\"style\":\"fine-edges\""), "{json_edges}");
+        assert_eq!(serde_json::from_str::<Preprocess>(&json_edges).unwrap(), edges);
         let unknown = json.replace("\"crop\"", "\"crops\"");
         let error = serde_json::from_str::<Preprocess>(&unknown).unwrap_err().to_string();
         assert!(error.contains("unknown field `crops`"), "{error}");

@@ -91,7 +91,8 @@ fn preprocessing_equals_torchvision() {
     ] {
         let image = image::decode(&std::fs::read(fixtures("decode").join(source)).unwrap()).unwrap();
         let (mean, std) = ([0.0; 3], [1.0; 3]);
-        let preprocess = Preprocess { resize, crop, interpolation, mean, std, decode: Decode::Exact };
+        let preprocess =
+            Preprocess { resize, crop, interpolation, mean, std, decode: Decode::Exact, style: None };
         let found = preprocess.pixels(&image, View::Center);
         let expected = read_rgb(&fixtures("transform").join(format!("{name}.rgb")));
         assert_eq!(agreement(&found, &expected), (1.0, 0), "{name}");
@@ -108,6 +109,7 @@ fn normalised_values_are_torchs_to_the_bit() {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
         decode: Decode::Exact,
+        style: None,
     };
     let mut found = vec![0.0; preprocess.values()];
     preprocess.apply(&image, View::Center, &mut found);

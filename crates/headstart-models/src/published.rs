@@ -26,6 +26,7 @@ const fn torchvision(
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             decode: Decode::Exact,
+            style: None,
         },
         classes: 1000,
     }
@@ -56,6 +57,7 @@ const fn vit(
             mean,
             std,
             decode: Decode::Exact,
+            style: None,
         },
         classes: 1000,
     }
@@ -103,6 +105,7 @@ const fn lite(
             mean: [127.0 / 255.0; 3],
             std: [128.0 / 255.0; 3],
             decode: Decode::Exact,
+            style: None,
         },
         classes: 1000,
     }

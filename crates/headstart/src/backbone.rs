@@ -2,7 +2,7 @@
 
 use crate::input::Input;
 use crate::{CachePrecision, Error, Session};
-use headstart_data::Decode;
+use headstart_data::{Decode, Preprocess};
 use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
 use headstart_models::{CLASSIFIER, Pretrained, TextEncoder, fingerprint, sha256_hex};
@@ -174,10 +174,13 @@ pub(crate) fn space(
         CachePrecision::F16 => ", kept in f16",
     };
     let made = match input {
-        Input::Image(p) => format!(
-            "decode {:?} resize {} {:?} crop {} mean {:?} std {:?}",
-            p.decode, p.resize, p.interpolation, p.crop, p.mean, p.std
-        ),
+        // Every field is named, so that none that is added can be forgotten here.
+        Input::Image(Preprocess { resize, crop, interpolation, mean, std, decode, style }) => {
+            let style = style.map(|s| format!(" style {}", s.name())).unwrap_or_default();
+            format!(
+                "decode {decode:?} resize {resize} {interpolation:?} crop {crop} mean {mean:?} std {std:?}{style}"
+            )
+        }
         Input::Text(t) => {
             format!("tokenizer {} at most {} lowercase {}", t.sha256(), t.most(), t.lowercase())
         }

@@ -375,6 +375,9 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// The method learns from a few labels, and there are none.
+    #[error("the method `few` learns from a few labelled images of the target: give them with --few")]
+    NeedsFew,
     /// A method of adaptation of that name is not known.
     #[error("there is no method `{found}`: expected one of {known}")]
     UnknownMethod {

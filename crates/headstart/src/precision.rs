@@ -283,6 +283,7 @@ mod tests {
             mean: [0.5; 3],
             std: [0.25; 3],
             decode: Decode::Exact,
+            style: None,
         };
         let backbone = Backbone::new(graph, "fc".into(), params, preprocess, "small.none".into()).unwrap();
         (Dataset::open(folder, &OpenOptions::default()).unwrap().train, backbone)

@@ -27,6 +27,7 @@ fn seeded_network(arch: &str, gain: f64) -> (Backbone, LinearHead) {
         mean: [0.5; 3],
         std: [0.5; 3],
         decode: Decode::Exact,
+        style: None,
     };
     let backbone =
         Backbone::new(graph, arch.classifier.to_owned(), params, preprocess, arch.name.to_owned()).unwrap();

@@ -42,6 +42,7 @@ fn model_of(graph: Graph, classifier: &str) -> Artifact {
         mean: [0.5; 3],
         std: [0.25; 3],
         decode: Decode::Exact,
+        style: None,
     };
     let weights_sha256 = fingerprint(&graph, &all);
     let backbone =

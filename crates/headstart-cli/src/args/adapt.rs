@@ -16,10 +16,14 @@ pub(crate) struct Adapt {
     /// Images of the other domain. Labels that their folders may tell are not looked at.
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
-    /// How: `auto` tries what is there and lets a score without labels choose; or none, adabn, label-shift, standardise,
-    /// prototypes, coral, subspace, self-training, each of these behind `adabn+`, tent or shot.
+    /// How: `auto` tries what is there and lets a score without labels choose; or `none`; or parts with + between them: a
+    /// style that the source is redrawn in (gray, fine-edges, edges, wide-edges, lines, dark, blurred), adabn, a method for
+    /// the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail (tent, shot).
     #[arg(long, value_name = "NAME", default_value = "auto")]
     method: String,
+    /// A few labelled images of the other domain to learn from, 1 to 10 a class. They decide between methods too.
+    #[arg(long, value_name = "DATA")]
+    few: Option<PathBuf>,
     /// Labelled images of the other domain to measure on. No choice looks at them.
     #[arg(long, value_name = "DATA")]
     eval: Option<PathBuf>,
@@ -53,6 +57,7 @@ impl Adapt {
             model: self.model,
             source: self.source,
             target: self.target,
+            few: self.few,
             eval: self.eval,
             method,
             unfreeze: self.unfreeze,

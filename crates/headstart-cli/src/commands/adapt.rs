@@ -32,14 +32,15 @@ fn text(report: &AdaptReport) -> String {
     let mut table = Table::new([
         ("method", Align::Left),
         ("agreement", Align::Right),
-        ("back", Align::Right),
+        ("naming", Align::Right),
         ("entropy", Align::Right),
         ("diversity", Align::Right),
         ("seconds", Align::Right),
+        ("few", Align::Right),
         ("right", Align::Left),
     ]);
     for tried in &report.tried {
-        let Tried { method, score, seconds, eval, .. } = tried;
+        let Tried { method, score, seconds, few, eval, .. } = tried;
         let mark = if *method == report.chosen { " *" } else { "" };
         let right = eval.as_ref().map_or_else(
             || "-".to_owned(),
@@ -55,10 +56,11 @@ fn text(report: &AdaptReport) -> String {
         table.row([
             format!("{method}{mark}"),
             format!("{:.3}", score.agreement),
-            score.reverse.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}")),
+            score.naming.map_or_else(|| "-".to_owned(), |kappa| format!("{kappa:.3}")),
             format!("{:.3}", score.entropy),
             format!("{:.3}", score.diversity),
             format!("{seconds:.1}"),
+            few.map_or_else(|| "-".to_owned(), percent),
             right,
         ]);
     }
@@ -69,6 +71,9 @@ fn text(report: &AdaptReport) -> String {
         line("source", format!("{source} labelled images"));
     }
     line("target", format!("{} images, no label looked at", report.target));
+    if let Some(few) = report.few {
+        line("few", format!("{few} labelled images, which decide"));
+    }
     line("chosen", format!("{}: {}", report.chosen, report.why));
     let mut moved: Vec<_> = report.moved.iter().collect();
     moved.sort_by(|a, b| b.mean_shift.total_cmp(&a.mean_shift));

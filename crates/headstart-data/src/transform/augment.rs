@@ -81,7 +81,8 @@ fn blend(own: u8, other: f64, factor: f64) -> u8 {
     (factor * f64::from(own) + (1.0 - factor) * other).clamp(0.0, 255.0) as u8
 }
 
-fn luminance(pixel: &[u8]) -> u32 {
+/// The luminance of a pixel, 0 to 255.
+pub(super) fn luminance(pixel: &[u8]) -> u32 {
     let sum: u32 = pixel.iter().zip(LUMINANCE).map(|(&v, share)| u32::from(v) * share).sum();
     (sum + 500) / 1000
 }

@@ -6,7 +6,7 @@ use crate::head::LinearHead;
 use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 
-/// How much more agreement than the unadapted model an adapted one must have: less may be chance.
+/// How much more worth than the unadapted model an adapted one must have: less may be chance.
 const MARGIN: f64 = 0.05;
 /// The share of the unadapted answers' diversity that adapted ones keep: less is a class that swallows others.
 const DIVERSITY: f64 = 0.9;
@@ -17,40 +17,54 @@ const MOST: usize = 3000;
 
 /// The method that is taken, the first being that of the unadapted model; and why.
 ///
-/// Of those whose answers are about as diverse as the unadapted ones and lead back to the source at least as well, the one
-/// with the most agreement, if that is clearly more than the unadapted model has.
+/// Of those whose answers are about as diverse as the unadapted ones, the one of the most worth ([`super::Score::worth`]), if
+/// that is clearly more than the unadapted model has.
 pub(super) fn best(tried: &[Tried]) -> (usize, String) {
-    let none = &tried[0].score;
-    let back = |reverse: Option<f64>| reverse.unwrap_or(0.0);
-    let sound = |i: &usize| {
-        let score = &tried[*i].score;
-        score.diversity >= DIVERSITY * none.diversity && back(score.reverse) >= back(none.reverse)
-    };
-    let agreement = |i: usize| tried[i].score.agreement;
-    let better = |i: &usize| agreement(*i) > agreement(0) + MARGIN;
-    let sound: Vec<usize> = (1..tried.len()).filter(sound).filter(better).collect();
-    let best = sound.iter().copied().reduce(|best, i| if agreement(i) > agreement(best) { i } else { best });
-    match best {
-        Some(best) => {
-            let (more, less) = (agreement(best), agreement(0));
-            let back = match none.reverse {
-                Some(_) => "and the answers lead back to the source",
-                None => {
-                    "but without --source nothing says whether under the right names: measure before you trust it"
-                }
-            };
-            (
-                best,
-                format!(
-                    "images that look alike are answered alike more often ({more:.3}, unadapted {less:.3}), {back}"
-                ),
-            )
-        }
-        None => {
-            let kept = "no method answers images that look alike clearly more alike and leads back to the source as well: the unadapted model is kept";
-            (0, kept.to_owned())
-        }
+    if let Some(chosen) = best_by_few(tried) {
+        return chosen;
     }
+    let none = &tried[0].score;
+    let worth = |i: usize| tried[i].score.worth();
+    let sound =
+        |i: &usize| tried[*i].score.diversity >= DIVERSITY * none.diversity && worth(*i) > worth(0) + MARGIN;
+    let best = (1..tried.len()).filter(sound).reduce(|best, i| if worth(i) > worth(best) { i } else { best });
+    let Some(best) = best else {
+        let kept = "no method has clearly more worth (agreement x naming): the unadapted model is kept";
+        return (0, kept.to_owned());
+    };
+    let (more, less) = (tried[best].score, none);
+    let alike = format!(
+        "images that look alike are answered alike more often ({:.3}, unadapted {:.3})",
+        more.agreement, less.agreement
+    );
+    let names = match (more.naming, less.naming) {
+        (Some(more), Some(less)) => {
+            format!("; other namings of the classes say the same more often ({more:.3}, unadapted {less:.3})")
+        }
+        _ => "; but without --source nothing says whether under the right names: measure before you trust it"
+            .to_owned(),
+    };
+    (best, alike + &names)
+}
+
+/// Where a few labels are there, the method that they are answered rightly by most; the more worth among equals.
+fn best_by_few(tried: &[Tried]) -> Option<(usize, String)> {
+    let right = |i: usize| tried[i].few;
+    right(0)?;
+    let better = |a: usize, b: usize| {
+        let by = |i: usize| (right(i).unwrap_or(0.0), tried[i].score.worth());
+        by(a).partial_cmp(&by(b)) == Some(std::cmp::Ordering::Greater)
+    };
+    let best = (0..tried.len()).reduce(|best, i| if better(i, best) { i } else { best })?;
+    let (more, less) = (right(best).unwrap_or(0.0), right(0).unwrap_or(0.0));
+    Some((
+        best,
+        format!(
+            "{:.0} % of the few are answered rightly, held out (unadapted {:.0} %)",
+            100.0 * more,
+            100.0 * less
+        ),
+    ))
 }
 
 /// Rows to label first: the one most like the others, then always the one that is least like those before
@@ -94,11 +108,12 @@ mod tests {
     use crate::adapt::testing::{cluster, quiet};
 
     fn tried(scores: &[(f64, f64, f64)]) -> Vec<Tried> {
-        let of = |&(agreement, reverse, diversity): &(f64, f64, f64)| Tried {
+        let of = |&(agreement, naming, diversity): &(f64, f64, f64)| Tried {
             method: String::new(),
-            score: Score { agreement, reverse: Some(reverse), entropy: 0.5, diversity },
+            score: Score { agreement, naming: Some(naming), entropy: 0.5, diversity },
             answers: Vec::new(),
             seconds: 0.0,
+            few: None,
             eval: None,
         };
         scores.iter().map(of).collect()
@@ -109,16 +124,26 @@ mod tests {
         let none = (0.3, 0.6, 0.8);
         let taken = |other: (f64, f64, f64)| best(&tried(&[none, other])).0;
         assert_eq!(taken((0.4, 0.6, 0.8)), 1);
-        assert_eq!(taken((0.34, 0.9, 0.9)), 0, "hardly more agreement");
-        assert_eq!(taken((0.9, 0.5, 0.9)), 0, "its clusters have other names in the source");
+        assert_eq!(taken((0.34, 0.65, 0.9)), 0, "hardly more");
+        assert_eq!(taken((0.9, 0.2, 0.9)), 0, "its clusters have other names elsewhere");
         assert_eq!(taken((0.9, 0.9, 0.3)), 0, "one class has swallowed the others");
         let (a, b) = ((0.5, 0.7, 0.8), (0.6, 0.7, 0.8));
         assert_eq!(best(&tried(&[none, a, b, b])).0, 2, "the first of equals");
         assert_eq!(best(&tried(&[none])).0, 0);
         let mut sourceless = tried(&[none, (0.4, 0.1, 0.8)]);
-        sourceless.iter_mut().for_each(|t| t.score.reverse = None);
+        sourceless.iter_mut().for_each(|t| t.score.naming = None);
         let (taken, why) = best(&sourceless);
         assert!(taken == 1 && why.contains("without --source"), "{why}");
+    }
+
+    #[test]
+    fn a_few_labels_decide_where_they_are() {
+        let mut some = tried(&[(0.3, 0.6, 0.8), (0.9, 0.9, 0.9), (0.4, 0.6, 0.8)]);
+        some.iter_mut().zip([0.5, 0.4, 0.7]).for_each(|(t, few)| t.few = Some(few));
+        let (taken, why) = best(&some);
+        assert!(taken == 2 && why.starts_with("70 % of the few"), "{why}");
+        some[1].few = Some(0.7);
+        assert_eq!(best(&some).0, 1, "the more worth among equals");
     }
 
     #[test]

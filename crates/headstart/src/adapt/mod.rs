@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! model + source + target | features of both, from the cache
+//!   | Site                -> the target through the trunk; the source as it is and redrawn in a Style
 //!   | statistics          -> AdaBN: the trunk with the target's batch norm statistics
 //!   | Alignment           -> a head for the target's features: seconds
 //!   | TailFit             -> the tail trained for certain answers: minutes
-//!   | Neighbourhoods      -> the label-free score that chooses
+//!   | Namings             -> what the source calls the target, in many ways; their consensus is a method
+//!   | Neighbourhoods      -> with the namings the label-free score that chooses
 //!   v
 //! a model file as of `train`, which says how it came to the target
 //! ```
@@ -14,10 +16,13 @@
 
 mod alignment;
 mod choice;
+mod consensus;
 mod coral;
 mod domains;
+mod few;
 mod label_shift;
 mod matrix;
+mod namings;
 mod objective;
 mod options;
 mod prototypes;
@@ -25,19 +30,22 @@ mod report;
 mod run;
 mod score;
 mod self_training;
+mod sites;
+mod spread;
 mod standardise;
 mod statistics;
 mod subspace;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod trial;
 
 pub use alignment::{Alignment, alignments};
 pub use coral::Coral;
 pub use domains::{Domains, Source};
 pub use label_shift::LabelShift;
 pub use objective::{Objective, objectives};
-pub use options::{AdaptOptions, Method, Then};
+pub use options::{AdaptOptions, Method};
 pub use prototypes::Prototypes;
 pub use report::{AdaptReport, Adapted, EvalAccuracy, Tried};
 pub use run::adapt;

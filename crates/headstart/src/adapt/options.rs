@@ -1,98 +1,151 @@
 //! What an adaptation is asked for, and the names of the methods.
 
 use super::alignment::alignments;
-use super::objective::objectives;
+use super::consensus::{self, CONSENSUS};
+use super::few::{self, FEW};
+use super::objective::{Objective, objectives};
 use crate::Error;
+use headstart_data::Style;
 use headstart_graph::nearest;
 use std::path::PathBuf;
 
-/// How the model comes to the target.
+/// How the model comes to the target: up to four parts, each on what the one before it leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Method {
-    /// Whether batch norm statistics are estimated anew first.
+    /// How the source is redrawn; a head is fitted to it then.
+    pub style: Option<Style>,
+    /// Whether batch norm statistics are estimated anew on the target.
     pub statistics: bool,
-    /// What is done then.
-    pub then: Then,
+    /// The method that makes a head from cached features: the name of an [`super::Alignment`], `consensus` or `few`.
+    pub head: Option<&'static str>,
+    /// The objective that the tail is trained for.
+    pub tail: Option<&'static str>,
 }
 
-/// What is done after the statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Then {
-    /// Nothing: the head stays.
-    Nothing,
-    /// That method makes a head from cached features.
-    Head(&'static str),
-    /// The tail is trained by that objective.
-    Tail(&'static str),
-}
+/// The heads that a redrawn source is tried with, besides its own.
+const STYLED: [&str; 2] = ["prototypes", "self-training"];
 
 impl Method {
     /// The model as it is.
-    pub const NONE: Method = Method { statistics: false, then: Then::Nothing };
+    pub const NONE: Method = Method { style: None, statistics: false, head: None, tail: None };
     /// Statistics alone.
-    pub const ADABN: Method = Method { statistics: true, then: Then::Nothing };
+    pub const ADABN: Method = Method { statistics: true, ..Method::NONE };
 
-    /// The method of that name: `none`, `adabn`, that of an [`super::Alignment`] or of an objective for the tail, or one of these
-    /// behind `adabn+`. The tail is always trained on the target's statistics where a network has any.
+    /// The method of that name: `none`, or parts with `+` between them, each of another kind: a style, `adabn`, the name of an
+    /// [`super::Alignment`], that of an objective for the tail. An objective for norms alone brings `adabn` with it.
     ///
     /// # Errors
-    /// Where there is none of that name, with the nearest.
+    /// Where a part is unknown, with the nearest, or is of the kind of another one.
     pub fn parse(text: &str) -> Result<Method, Error> {
-        let all = Method::all();
-        let found = all.iter().find(|m| m.name() == text).copied();
-        found.ok_or_else(|| {
-            let names: Vec<String> = all.iter().map(Method::name).collect();
-            let near = nearest(text, names.iter().map(String::as_str));
-            let hint = near.first().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-            let known = names.join(", ");
-            Error::UnknownMethod { found: text.to_owned(), known: format!("auto, {known}{hint}") }
-        })
+        let mut found = Method::NONE;
+        for part in text.split('+').filter(|_| text != "none") {
+            let (style, head) = (style(part), heads().into_iter().find(|h| *h == part));
+            let tail = objectives().into_iter().find(|o| o.name() == part);
+            let taken = match (style, head, &tail) {
+                (Some(_), ..) => found.style.is_some(),
+                (_, Some(_), _) => found.head.is_some(),
+                (.., Some(_)) => found.tail.is_some(),
+                _ if part == "adabn" => found.statistics,
+                _ => return Err(Method::unknown(part)),
+            };
+            if taken {
+                let known = "at most one style, adabn, one method for the head and one for the tail";
+                return Err(Error::UnknownMethod { found: text.to_owned(), known: known.to_owned() });
+            }
+            found.statistics |= part == "adabn" || tail.is_some_and(|o| o.norms_only);
+            found.style = style.or(found.style);
+            found.head = head.or(found.head);
+            found.tail = tail.map(|o| o.name()).or(found.tail);
+        }
+        Ok(found)
     }
 
-    /// Every method.
-    pub fn all() -> Vec<Method> {
-        let heads = || alignments().into_iter().map(|a| Then::Head(a.name()));
-        let of = |statistics| move |then| Method { statistics, then };
+    fn unknown(part: &str) -> Error {
+        let mut names = vec!["auto", "none", "adabn"];
+        names.extend(Style::ALL.map(Style::name));
+        names.extend(heads());
+        names.extend(objectives().iter().map(Objective::name));
+        let near = nearest(part, names.iter().copied());
+        let hint = near.first().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+        let known = format!("{}, or some of these with + between them{hint}", names.join(", "));
+        Error::UnknownMethod { found: part.to_owned(), known }
+    }
+
+    /// Those on features alone, of the source as it is, that need no label of the target.
+    pub fn plain() -> Vec<Method> {
+        let of = |statistics| move |name| Method { statistics, head: Some(name), ..Method::NONE };
         let mut all = vec![Method::NONE, Method::ADABN];
+        let heads = || heads().into_iter().filter(|name| *name != FEW);
         all.extend(heads().map(of(false)));
-        all.extend(heads().map(of(true)));
-        all.extend(objectives().into_iter().map(|o| Then::Tail(o.name())).map(of(true)));
+        // A consensus is of both spaces as it is.
+        all.extend(heads().filter(|name| *name != CONSENSUS).map(of(true)));
         all
+    }
+
+    /// Those of the source redrawn.
+    pub fn styled(style: Style) -> Vec<Method> {
+        let own = Method { style: Some(style), ..Method::NONE };
+        let mut all = vec![own];
+        all.extend(STYLED.map(|name| Method { head: Some(name), ..own }));
+        all
+    }
+
+    /// Those that train the tail from what this one leaves.
+    pub fn tails(self) -> Vec<Method> {
+        let tail = |o: Objective| Method {
+            statistics: self.statistics || o.norms_only,
+            tail: Some(o.name()),
+            ..self
+        };
+        objectives().into_iter().map(tail).collect()
     }
 
     /// Whether it looks at the source.
     pub fn needs_source(&self) -> bool {
-        let Then::Head(name) = self.then else { return false };
-        alignments().iter().any(|a| a.name() == name && a.needs_source())
+        let of = |name| alignments().iter().any(|a| a.name() == name && a.needs_source());
+        self.style.is_some() || [Some(CONSENSUS), Some(FEW)].contains(&self.head) || self.head.is_some_and(of)
     }
 
-    /// Whether it is for networks with batch norm alone. (A tail can be trained without the target's statistics.)
+    /// Whether it is for networks with batch norm alone.
     pub fn needs_norms(&self) -> bool {
-        match self.then {
-            Then::Tail(name) => objectives().iter().any(|o| o.name() == name && o.norms_only),
-            _ => self.statistics,
-        }
+        self.statistics
     }
 
-    /// What it does, in a few words.
+    /// What its last part does, in a few words.
     pub fn about(&self) -> &'static str {
-        match self.then {
-            Then::Nothing if self.statistics => "the target's batch norm statistics (Li et al. 2017)",
-            Then::Nothing => "the model as it is",
-            Then::Head(name) => alignments().iter().find(|a| a.name() == name).map_or("", |a| a.about()),
-            Then::Tail(name) => objectives().iter().find(|o| o.name() == name).map_or("", |o| o.about()),
+        if let Some(name) = self.tail {
+            objectives().iter().find(|o| o.name() == name).map_or("", |o| o.about())
+        } else if self.head == Some(CONSENSUS) {
+            consensus::ABOUT
+        } else if self.head == Some(FEW) {
+            few::ABOUT
+        } else if let Some(name) = self.head {
+            alignments().iter().find(|a| a.name() == name).map_or("", |a| a.about())
+        } else if self.style.is_some() {
+            "a head fitted to the source redrawn so that it looks more like the target"
+        } else if self.statistics {
+            "the target's batch norm statistics (Li et al. 2017)"
+        } else {
+            "the model as it is"
         }
     }
 
     /// Its name on the command line.
     pub fn name(&self) -> String {
-        match (self.statistics, self.then) {
-            (false, Then::Nothing) => "none".to_owned(),
-            (true, Then::Nothing) => "adabn".to_owned(),
-            (false, Then::Head(name)) | (_, Then::Tail(name)) => name.to_owned(),
-            (true, Then::Head(name)) => format!("adabn+{name}"),
-        }
+        let parts = [self.style.map(Style::name), self.statistics.then_some("adabn"), self.head, self.tail];
+        let parts: Vec<&str> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join("+") }
     }
+}
+
+fn heads() -> Vec<&'static str> {
+    let mut all: Vec<&str> = alignments().iter().map(|a| a.name()).collect();
+    all.extend([CONSENSUS, FEW]);
+    all
+}
+
+fn style(name: &str) -> Option<Style> {
+    Style::ALL.into_iter().find(|s| s.name() == name)
 }
 
 /// What [`super::adapt()`] is asked for.
@@ -104,6 +157,8 @@ pub struct AdaptOptions {
     pub source: Option<PathBuf>,
     /// Images of the other domain; labels that their folders may tell are not looked at.
     pub target: PathBuf,
+    /// A few labelled images of the other domain to learn from: 1 to 10 a class.
+    pub few: Option<PathBuf>,
     /// Labelled images of the other domain, to measure on alone.
     pub eval: Option<PathBuf>,
     /// The method; `None` lets the label-free score choose.
@@ -116,4 +171,25 @@ pub struct AdaptOptions {
     pub seed: u64,
     /// The model file to write.
     pub output: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_read_as_it_is_named() {
+        let mut all = Method::plain();
+        all.extend(Style::ALL.into_iter().flat_map(Method::styled));
+        all.extend(all.clone().into_iter().flat_map(Method::tails));
+        for method in all {
+            assert_eq!(Method::parse(&method.name()).unwrap(), method, "{}", method.name());
+        }
+        assert_eq!(Method::parse("tent").unwrap().name(), "adabn+tent");
+        for wrong in ["adabn+adabn", "edges+lines", "prototypes+coral", "tent+shot", "", "coral+"] {
+            assert!(Method::parse(wrong).is_err(), "{wrong}");
+        }
+        let error = Method::parse("edges+prototype").unwrap_err().to_string();
+        assert!(error.contains("`prototype`") && error.ends_with("did you mean `prototypes`?"), "{error}");
+    }
 }

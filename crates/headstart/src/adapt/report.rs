@@ -16,6 +16,8 @@ pub struct AdaptReport {
     pub source: Option<usize>,
     /// Images of the target that could be read.
     pub target: usize,
+    /// Labelled images of the target that methods may look at, where they were given.
+    pub few: Option<usize>,
     /// Labelled images of the target that the accuracies are of, where they were given.
     pub eval: Option<usize>,
     /// What was tried, in the order of trying.
@@ -48,6 +50,8 @@ pub struct Tried {
     pub answers: Vec<usize>,
     /// Seconds that it took, without what others share.
     pub seconds: f64,
+    /// Share of `--few` that is right: held out from the method that learns from them.
+    pub few: Option<f64>,
     /// What `--eval` gives; no choice looks at it.
     pub eval: Option<EvalAccuracy>,
 }

@@ -7,22 +7,23 @@
 //! Adaptation via Soft Neighborhood Density", ICCV) with hard answers: no temperature enters, so heads whose logits have other
 //! scales are compared alike.
 //!
-//! *Reverse accuracy*: whether the answers lead back (reverse validation: Zhong et al. 2010, "Cross Validation Framework to Choose
-//! amongst Models and Datasets for Transfer Learning"). The nearest class mean, of the target's rows by these answers, is asked
-//! about the source, whose labels are known. Clusters that agree within themselves under the wrong name show here.
+//! *Naming*: whether others who do not know the target give these answers too: their [`super::namings::Namings`] support
+//! (agreement of classifiers stands for accuracy without labels: Platanios et al. 2014, "Estimating Accuracy from Unlabeled
+//! Data", UAI). A cluster under a wrong name shows here.
 //!
-//! Both are means over the feature spaces that are there (by the source's statistics and by the target's), which no method
-//! has trained.
+//! A method's worth is the product of both: neither alone is enough.
 
-use super::domains::{Source, centred, class_sums, hard, one_hot, soft, unit};
+use super::domains::{centred, hard, soft, unit};
+use super::namings::{Namings, Way, kappa};
 use crate::head::LinearHead;
-use crate::metrics::Confusion;
 use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 use serde::Serialize;
 
 /// Rows that are looked at, at most: what is left of chance is about a hundredth then.
 const MOST: usize = 3000;
+/// Rows whose cosines with all others are computed at once.
+const BLOCK: usize = 512;
 /// Neighbours of each.
 const NEIGHBOURS: usize = 10;
 
@@ -31,9 +32,8 @@ const NEIGHBOURS: usize = 10;
 pub struct Score {
     /// Whether neighbours are answered alike, beyond chance; at most 1.
     pub agreement: f64,
-    /// How well the answers lead back to the source: the mean over its classes of the share that is right; `null` without a
-    /// source.
-    pub reverse: Option<f64>,
+    /// Whether class means of the source that are made in other ways answer alike, beyond chance; `null` without a source.
+    pub naming: Option<f64>,
     /// Mean entropy of the probabilities, 0 (certain) to 1 (every class as probable).
     pub entropy: f64,
     /// Entropy of the mean probabilities, 0 (all one class) to 1 (every class as often). `diversity - entropy` is the mutual
@@ -41,89 +41,80 @@ pub struct Score {
     pub diversity: f64,
 }
 
+impl Score {
+    /// What methods are compared by; without a source the agreement alone.
+    pub fn worth(&self) -> f64 {
+        self.agreement.max(0.0) * self.naming.map_or(1.0, |naming| naming.max(0.0))
+    }
+}
+
 /// What the score looks at, of some of the target's rows.
 #[derive(Debug)]
 pub(super) struct Neighbourhoods {
     /// The rows that are looked at.
     rows: Vec<usize>,
-    spaces: Vec<Space>,
-    /// Of the source: some rows, centred and at length 1, and their labels.
-    source: Option<(Tensor, Vec<usize>)>,
+    /// In each feature space the nearest to each, as positions among them.
+    nearest: Vec<Vec<Vec<usize>>>,
 }
 
-/// A feature space of the target.
-#[derive(Debug)]
-struct Space {
-    /// The rows, centred and at length 1.
-    rows: Tensor,
-    /// The nearest to each, as positions among them.
-    nearest: Vec<Vec<usize>>,
+/// The nearest [`NEIGHBOURS`] of each of `rows` `[n, d]`, at length 1, by the cosine.
+///
+/// # Errors
+/// Where a feature is not finite.
+pub(super) fn nearest(session: &Session, rows: &Tensor) -> Result<Vec<Vec<usize>>, Error> {
+    let n = rows.dims()[0];
+    let head = LinearHead::new(rows.clone(), Tensor::zeros([n]))?;
+    let mut found = Vec::with_capacity(n);
+    let order: Vec<usize> = (0..n).collect();
+    for block in order.chunks(BLOCK) {
+        session.check()?;
+        let cosines = head.logits(session.pool, &rows.rows(block))?;
+        found.extend(session.pool.map(block.len(), |i| {
+            let row = cosines.row(i);
+            let mut others: Vec<usize> = (0..n).filter(|&j| j != block[i]).collect();
+            let nearer = |a: &usize, b: &usize| row[*b].total_cmp(&row[*a]).then(a.cmp(b));
+            if others.len() > NEIGHBOURS {
+                others.select_nth_unstable_by(NEIGHBOURS, nearer);
+                others.truncate(NEIGHBOURS);
+            }
+            others
+        }));
+    }
+    Ok(found)
 }
 
-/// At most so many of `n` rows, in their order.
-fn some(n: usize, seed: u64, name: &str) -> Vec<usize> {
+/// At most `most` of `n` rows, in their order.
+pub(super) fn some(n: usize, most: usize, seed: u64, name: &str) -> Vec<usize> {
     let mut rows: Vec<usize> = (0..n).collect();
     Rng::named(seed, name).shuffle(&mut rows);
-    rows.truncate(MOST);
+    rows.truncate(most);
     rows.sort_unstable();
     rows
 }
 
 impl Neighbourhoods {
     /// Those of rows in feature spaces `[n, d]` of the same images, centred, by the cosine.
-    pub(super) fn of(
-        session: &Session,
-        spaces: &[&Tensor],
-        source: Option<&Source>,
-        seed: u64,
-    ) -> Result<Neighbourhoods, Error> {
+    pub(super) fn of(session: &Session, spaces: &[&Tensor], seed: u64) -> Result<Neighbourhoods, Error> {
         let pool = session.pool;
-        let rows = some(spaces.first().map_or(0, |s| s.dims()[0]), seed, "neighbourhoods");
+        let rows = some(spaces.first().map_or(0, |s| s.dims()[0]), MOST, seed, "neighbourhoods");
         let mut found = Vec::new();
         for space in spaces {
             let some = unit(pool, &centred(pool, space, false)?.0.rows(&rows));
-            let zeros = Tensor::zeros([rows.len()]);
-            let cosines = LinearHead::new(some.clone(), zeros)?.logits(pool, &some)?;
-            let nearest = pool.map(rows.len(), |i| {
-                let row = cosines.row(i);
-                let mut others: Vec<usize> = (0..rows.len()).filter(|&j| j != i).collect();
-                let nearer = |a: &usize, b: &usize| row[*b].total_cmp(&row[*a]).then(a.cmp(b));
-                if others.len() > NEIGHBOURS {
-                    others.select_nth_unstable_by(NEIGHBOURS, nearer);
-                    others.truncate(NEIGHBOURS);
-                }
-                others
-            });
-            found.push(Space { rows: some, nearest });
+            found.push(nearest(session, &some)?);
         }
-        let source = match source {
-            None => None,
-            Some(source) => {
-                let rows = some(source.labels.len(), seed, "source");
-                let labels = rows.iter().map(|&row| source.labels[row]).collect();
-                Some((unit(pool, &centred(pool, &source.features, false)?.0.rows(&rows)), labels))
-            }
-        };
-        Ok(Neighbourhoods { rows, spaces: found, source })
+        Ok(Neighbourhoods { rows, nearest: found })
     }
 
-    /// The score of logits `[n, classes]` of all rows.
+    /// The score of logits `[n, classes]` of all rows, which came about that way.
     ///
     /// # Errors
     /// Never for logits of these rows.
-    pub(super) fn score(&self, session: &Session, logits: &Tensor) -> Result<Score, Error> {
-        let answers = hard(logits);
-        let answers: Vec<usize> = self.rows.iter().map(|&row| answers[row]).collect();
+    pub(super) fn score(&self, namings: &Namings, way: Option<Way>, logits: &Tensor) -> Score {
+        let all = hard(logits);
+        let answers: Vec<usize> = self.rows.iter().map(|&row| all[row]).collect();
         let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let agreement = mean(self.spaces.iter().map(|s| agreement(&answers, &s.nearest)).collect());
-        let reverse = match &self.source {
-            None => None,
-            Some((rows, labels)) => {
-                let back =
-                    |s: &Space| reverse(session, (&s.rows, &answers), (rows, labels), logits.row_len());
-                Some(mean(self.spaces.iter().map(back).collect::<Result<_, _>>()?))
-            }
-        };
+        let agreement = mean(self.nearest.iter().map(|near| agreement(&answers, near)).collect());
+        let naming = namings.support(way, &all);
         let (classes, n) = (logits.row_len(), logits.dims()[0].max(1) as f64);
         let probabilities = soft(logits);
         let mut mean = vec![0.0; classes];
@@ -135,41 +126,17 @@ impl Neighbourhoods {
         }
         let most = (classes as f64).ln();
         let (entropy, diversity) = (entropy / most, nats(mean.into_iter()) / most);
-        Ok(Score { agreement, reverse, entropy, diversity })
+        Score { agreement, naming, entropy, diversity }
     }
-}
-
-/// The mean over the source's classes of the share that the nearest mean of the target's rows, by their answers, gets right.
-/// A class that no row is answered with is never given.
-fn reverse(
-    session: &Session,
-    (rows, answers): (&Tensor, &[usize]),
-    (source, labels): (&Tensor, &[usize]),
-    classes: usize,
-) -> Result<f64, Error> {
-    let means = unit(session.pool, &class_sums(session.pool, &one_hot(answers, classes), rows)?);
-    let absent = |c: usize| if answers.contains(&c) { 0.0 } else { -10.0 };
-    let head = LinearHead::new(means, Tensor::from_fn([classes], absent))?;
-    let found = hard(&head.logits(session.pool, source)?);
-    let pairs = labels.iter().copied().zip(found);
-    Ok(Confusion::new(classes, pairs).balanced_accuracy().unwrap_or(0.0))
 }
 
 fn nats(probabilities: impl Iterator<Item = f64>) -> f64 {
     probabilities.map(|p| if p > 0.0 { -p * p.ln() } else { 0.0 }).sum()
 }
 
-/// The share of neighbours with a row's answer, corrected for what chance would give.
+/// Whether neighbours have a row's answer, beyond what chance would give.
 fn agreement(answers: &[usize], nearest: &[Vec<usize>]) -> f64 {
-    let classes = answers.iter().max().map_or(0, |m| m + 1);
-    let mut counts = vec![0.0; classes];
-    answers.iter().for_each(|&a| counts[a] += 1.0);
-    let n = answers.len().max(1) as f64;
-    let chance: f64 = counts.iter().map(|c| (c / n) * (c / n)).sum();
-    let pairs: usize = nearest.iter().map(Vec::len).sum();
-    let alike = nearest.iter().zip(answers).flat_map(|(near, a)| near.iter().map(move |&j| answers[j] == *a));
-    let share = alike.filter(|&same| same).count() as f64 / pairs.max(1) as f64;
-    if chance < 1.0 { (share - chance) / (1.0 - chance) } else { 0.0 }
+    kappa(nearest.iter().zip(answers).flat_map(|(near, &a)| near.iter().map(move |&j| (a, answers[j]))))
 }
 
 #[cfg(test)]
@@ -182,8 +149,9 @@ mod tests {
     fn answers_that_follow_the_clusters_agree_and_others_do_not() {
         quiet(|session| {
             let (rows, labels) = cluster(240, 3, 5);
-            let found = Neighbourhoods::of(session, &[&rows], None, 0).unwrap();
-            let score = |answers: Vec<usize>| found.score(session, &one_hot(&answers, 3)).unwrap().agreement;
+            let (found, none) =
+                (Neighbourhoods::of(session, &[&rows], 0).unwrap(), Namings::new(3, Vec::new()));
+            let score = |answers: Vec<usize>| found.score(&none, None, &one_hot(&answers, 3)).agreement;
             assert!(score(labels.clone()) > 0.95);
             assert!(score(labels.iter().map(|c| (c + 1) % 3).collect()) > 0.95, "names do not matter");
             assert_eq!(score(vec![1; 240]), 0.0, "one answer to all agrees by chance alone");
@@ -199,27 +167,19 @@ mod tests {
     fn entropy_and_diversity_are_zero_and_one_at_their_ends() {
         quiet(|session| {
             let (rows, labels) = cluster(30, 3, 6);
-            let found = Neighbourhoods::of(session, &[&rows], None, 0).unwrap();
+            let (found, none) =
+                (Neighbourhoods::of(session, &[&rows], 0).unwrap(), Namings::new(3, Vec::new()));
             let certain = Tensor::from_fn([30, 3], |i| if labels[i / 3] == i % 3 { 50.0 } else { 0.0 });
-            let score = found.score(session, &certain).unwrap();
+            let score = found.score(&none, None, &certain);
             assert!(score.entropy < 1e-6 && (score.diversity - 1.0).abs() < 1e-6, "{score:?}");
-            let same = found.score(session, &Tensor::zeros([30, 3])).unwrap();
+            let same = found.score(&none, None, &Tensor::zeros([30, 3]));
             assert!((same.entropy - 1.0).abs() < 1e-6, "{same:?}");
         });
     }
 
     #[test]
-    fn clusters_under_wrong_names_do_not_lead_back_to_the_source() {
-        quiet(|session| {
-            let (target, labels) = cluster(240, 3, 5);
-            let (features, known) = cluster(90, 3, 8);
-            let source = Source { features, labels: known };
-            let found = Neighbourhoods::of(session, &[&target], Some(&source), 0).unwrap();
-            let score =
-                |answers: Vec<usize>| found.score(session, &one_hot(&answers, 3)).unwrap().reverse.unwrap();
-            assert!(score(labels.clone()) > 0.95);
-            assert!(score(labels.iter().map(|c| (c + 1) % 3).collect()) < 0.05);
-            assert!((score(labels.iter().map(|&c| c.min(1)).collect()) - 2.0 / 3.0).abs() < 0.1);
-        });
+    fn worth_asks_for_both() {
+        let of = |agreement, naming| Score { agreement, naming, entropy: 0.5, diversity: 0.5 }.worth();
+        assert_eq!((of(0.5, Some(0.5)), of(0.5, None), of(0.9, Some(-0.2))), (0.25, 0.5, 0.0));
     }
 }

@@ -24,12 +24,14 @@ const SETTLING: usize = 2;
 #[derive(Clone, Copy)]
 pub(super) struct TailFit<'a> {
     pub(super) session: &'a Session<'a>,
-    /// The network, with the target's statistics.
+    /// The network.
     pub(super) backbone: &'a Backbone,
     /// The head, on the target's features.
     pub(super) head: &'a LinearHead,
     pub(super) target: &'a Photos,
     pub(super) objective: Objective,
+    /// Whether norms normalise by the batch, as they do where the target's statistics are taken.
+    pub(super) by_batch: bool,
     /// Names of what learns, as for fine-tuning.
     pub(super) unfreeze: &'a [String],
     pub(super) epochs: usize,
@@ -56,9 +58,10 @@ impl TailFit<'_> {
             cache: CacheUse::Auto,
             precision: CachePrecision::F32,
         };
+        let stats = if self.by_batch { BnStats::Batch { momentum: 0.1 } } else { BnStats::Running };
         let mut params = self.backbone.params.clone();
         let mut boundary = Boundary::open(session, &split.trunk, &params, &setting)?;
-        let mut trainer = Trainer::new(split.tail, freeze, BnStats::Batch { momentum: 0.1 });
+        let mut trainer = Trainer::new(split.tail, freeze, stats);
         let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
         let n = self.target.hashes.len();
         let back = transposed(&self.head.weight);

@@ -29,6 +29,7 @@ fn preprocess() -> Preprocess {
         mean: [0.4, 0.5, 0.6],
         std: [0.2, 0.25, 0.3],
         decode: Decode::Exact,
+        style: None,
     }
 }
 

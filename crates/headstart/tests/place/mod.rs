@@ -165,6 +165,7 @@ pub fn untrained(norms: bool) -> Artifact {
         mean: [0.5; 3],
         std: [0.25; 3],
         decode: Decode::Exact,
+        style: None,
     };
     let weights_sha256 = fingerprint(&graph, &all);
     let backbone =

@@ -1,0 +1,94 @@
+//! What both domains look like: the target through a trunk, the source as it is and in another style.
+
+use super::domains::Source;
+use super::score::some;
+use super::statistics::MovedNorm;
+use crate::evaluate::labels;
+use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
+use headstart_data::{Dataset, Item, OpenOptions, Picture, Style, TextColumns};
+use headstart_graph::Params;
+use headstart_tensor::Tensor;
+use std::path::Path;
+
+/// A trunk, and what the target looks like through it.
+pub(super) struct Site {
+    pub(super) backbone: Backbone,
+    pub(super) target: Tensor,
+    /// Of the images to measure on.
+    pub(super) eval: Option<Tensor>,
+    /// Of the few that are labelled.
+    pub(super) few: Option<Tensor>,
+    pub(super) moved: Vec<MovedNorm>,
+}
+
+/// Labelled images of known classes that can be read.
+pub(super) struct Labelled {
+    pub(super) pictures: Vec<Picture>,
+    pub(super) labels: Vec<usize>,
+}
+
+impl Labelled {
+    /// Opens all of `path`, whatever its splits, and computes its features.
+    ///
+    /// # Errors
+    /// Where there is no image that can be read, or one of an unknown class.
+    pub(super) fn open(
+        session: &Session,
+        backbone: &Backbone,
+        path: &Path,
+        classes: &[String],
+        what: &str,
+        skipped: &mut Vec<SkippedFile>,
+    ) -> Result<(Labelled, Tensor), Error> {
+        backbone.input.expect(&backbone.name, path, &TextColumns::default())?;
+        let options = OpenOptions { classes: Some(classes.to_vec()), columns: TextColumns::default() };
+        let data = Dataset::open(path, &options)?;
+        skipped.extend(data.skipped.iter().map(SkippedFile::from));
+        let parts = [Some(&data.train), data.val.as_ref(), data.test.as_ref()];
+        let items: Vec<Item> = parts.into_iter().flatten().flatten().cloned().collect();
+        let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
+        let features: Features = extract(session, backbone, &pictures, 1, 0, what)?;
+        skipped.extend(features.skipped.iter().map(SkippedFile::from));
+        if features.kept.is_empty() {
+            return Err(Error::NothingReadable { what: path.display().to_string() });
+        }
+        let labels = labels(&items, &features.kept);
+        let pictures = features.kept.iter().map(|&i| items[i].picture.clone()).collect();
+        Ok((Labelled { pictures, labels }, features.values))
+    }
+
+    /// Features of at most `most` of the images, redrawn.
+    ///
+    /// # Errors
+    /// Where the run was interrupted.
+    pub(super) fn redrawn(
+        &self,
+        session: &Session,
+        backbone: &Backbone,
+        style: Style,
+        most: usize,
+        seed: u64,
+    ) -> Result<Source, Error> {
+        let rows = some(self.pictures.len(), most, seed, "redrawn");
+        let pictures: Vec<&Picture> = rows.iter().map(|&row| &self.pictures[row]).collect();
+        let backbone = redrawing(backbone, style)?;
+        let what = format!("source in {}", style.name());
+        let features = extract(session, &backbone, &pictures, 1, seed, &what)?;
+        let labels = features.kept.iter().map(|&i| self.labels[rows[i]]).collect();
+        Ok(Source { features: features.values, labels })
+    }
+}
+
+/// A backbone with other weights.
+pub(super) fn with_params(of: &Backbone, params: Params) -> Result<Backbone, Error> {
+    let (graph, classifier) = (of.graph.clone(), of.classifier.clone());
+    Backbone::new(graph, classifier, params, of.input.clone(), of.name.clone())
+}
+
+/// A backbone that is shown pictures in a style.
+fn redrawing(of: &Backbone, style: Style) -> Result<Backbone, Error> {
+    let mut preprocess = of.input.preprocess("adapt")?.clone();
+    preprocess.style = Some(style);
+    let (graph, classifier) = (of.graph.clone(), of.classifier.clone());
+    Backbone::new(graph, classifier, of.params.clone(), preprocess, of.name.clone())
+}

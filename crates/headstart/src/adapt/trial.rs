@@ -1,0 +1,334 @@
+//! The methods, tried one after the other, and the one that is taken.
+
+use super::choice::best;
+use super::consensus::{CONSENSUS, consensus};
+use super::domains::{Domains, Source, hard};
+use super::few::{FEW, few, fitted};
+use super::namings::{Namings, Way};
+use super::objective::objectives;
+use super::score::Neighbourhoods;
+use super::sites::{Labelled, Site, with_params};
+use super::spread::Neighbours;
+use super::statistics::{MovedNorm, norms, restate};
+use super::tail::TailFit;
+use super::{AdaptOptions, EvalAccuracy, Method, Tried, alignments};
+use crate::fine_tune::boundary::Photos;
+use crate::head::LinearHead;
+use crate::metrics::{Confusion, wilson_interval};
+use crate::{Backbone, Error, Session, extract};
+use headstart_data::{Picture, Style};
+use headstart_tensor::Tensor;
+use std::time::Instant;
+
+/// Images of the source that are redrawn in the style that is tried, at most.
+const REDRAWN: usize = 5000;
+/// Images of the source that are redrawn for a naming, at most.
+const NAMED_BY: usize = 1000;
+/// Parts that the few are cut into to measure on.
+const FOLDS: usize = 3;
+
+/// A way that was tried: where its head reads features, and the head.
+pub(super) struct Candidate {
+    pub(super) method: Method,
+    /// The number of its site.
+    pub(super) site: usize,
+    pub(super) head: LinearHead,
+}
+
+/// Everything that is opened before a method is tried.
+pub(super) struct Adaptation<'a> {
+    pub(super) session: &'a Session<'a>,
+    pub(super) options: &'a AdaptOptions,
+    pub(super) head: LinearHead,
+    pub(super) l2: f64,
+    pub(super) source: Option<(Labelled, Source)>,
+    /// The source in the style that is tried.
+    pub(super) redrawn: Option<(Style, Source)>,
+    pub(super) namings: Namings,
+    /// The target's images that can be read.
+    pub(super) photos: Photos,
+    pub(super) eval: Option<Labelled>,
+    /// A few labelled images of the target.
+    pub(super) few: Option<Labelled>,
+    /// By the source's statistics, by the target's where these are asked for, and what tails were trained to.
+    pub(super) sites: Vec<Site>,
+    /// How many of them no tail was trained for.
+    pub(super) spaces: usize,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) tried: Vec<Tried>,
+    pub(super) classes: Vec<String>,
+}
+
+impl Adaptation<'_> {
+    /// Tries what was asked for; the number of the candidate that is taken, and why.
+    pub(super) fn choose(&mut self) -> Result<(usize, String), Error> {
+        let plain = &self.sites[0].backbone;
+        let has_norms = !norms(plain.trunk_graph()).is_empty();
+        let asked = self.options.method;
+        if asked.is_some_and(|m| m.needs_norms()) && !has_norms {
+            return Err(Error::NoBatchNorm { network: plain.name.clone() });
+        }
+        if asked.is_some_and(|m| m.head == Some(FEW)) && self.few.is_none() {
+            return Err(Error::NeedsFew);
+        }
+        let everything = asked.is_none_or(|m| m.head == Some(CONSENSUS) || m.head == Some(FEW));
+        if has_norms && (everything || asked.is_some_and(|m| m.statistics)) {
+            self.restate()?;
+        }
+        self.name_target(everything)?;
+        let style = match asked {
+            Some(method) if !everything => method.style,
+            _ => self.namings.best_style(),
+        };
+        if let (Some(style), Some((images, _))) = (style, &self.source) {
+            let (session, seed) = (self.session, self.options.seed);
+            let source = images.redrawn(session, &self.sites[0].backbone, style, REDRAWN, seed)?;
+            self.redrawn = Some((style, source));
+        }
+        let spaces: Vec<&Tensor> = self.sites.iter().map(|s| &s.target).collect();
+        let near = Neighbourhoods::of(self.session, &spaces, self.options.seed)?;
+        self.try_method(Method::NONE, &near)?;
+        if let Some(method) = asked {
+            self.try_method(method, &near)?;
+            return Ok((self.tried.len() - 1, "asked for".to_owned()));
+        }
+        // What needs a source is left out without one, and what needs norms where there are none.
+        let with_source = self.source.is_some();
+        let usable = |m: &Method| (with_source || !m.needs_source()) && (has_norms || !m.needs_norms());
+        let mut features = Method::plain();
+        let few = Method { statistics: has_norms, head: Some(FEW), ..Method::NONE };
+        features.extend(self.few.as_ref().map(|_| few));
+        features.extend(style.into_iter().flat_map(Method::styled));
+        for method in features.into_iter().filter(|m| *m != Method::NONE && usable(m)) {
+            self.try_method(method, &near)?;
+        }
+        let start = self.candidates[best(&self.tried).0].method;
+        for method in start.tails().into_iter().filter(usable) {
+            self.try_method(method, &near)?;
+        }
+        Ok(best(&self.tried))
+    }
+
+    /// What the source calls the target: as it is through every trunk, and in every style where `everything` is asked for.
+    fn name_target(&mut self, everything: bool) -> Result<(), Error> {
+        let Some((images, source)) = &self.source else { return Ok(()) };
+        let (session, plain) = (self.session, &self.sites[0]);
+        for (site, statistics) in self.sites.iter().zip([false, true]) {
+            self.namings.add(session, Way { style: None, statistics }, source, &site.target)?;
+        }
+        for style in Style::ALL.into_iter().filter(|_| everything) {
+            let source = images.redrawn(session, &plain.backbone, style, NAMED_BY, self.options.seed)?;
+            let way = Way { style: Some(style), statistics: false };
+            self.namings.add(session, way, &source, &plain.target)?;
+        }
+        Ok(())
+    }
+
+    /// The second site: the target's own statistics.
+    fn restate(&mut self) -> Result<(), Error> {
+        let all: Vec<&Picture> = self.photos.pictures.iter().collect();
+        let plain = &self.sites[0].backbone;
+        let (params, moved) = restate(self.session, plain, &all, self.options.seed)?;
+        let backbone = with_params(plain, params)?;
+        self.spaces = 2;
+        self.add_site(backbone, moved)
+    }
+
+    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>) -> Result<(), Error> {
+        let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
+            let all: Vec<&Picture> = pictures.iter().collect();
+            Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
+        };
+        let target = of(&self.photos.pictures, "adapted features")?;
+        let of = |images: &Option<Labelled>, what| {
+            images.as_ref().map(|images| of(&images.pictures, what)).transpose()
+        };
+        let eval = of(&self.eval, "adapted evaluation features")?;
+        let few = of(&self.few, "adapted features of the few")?;
+        self.sites.push(Site { backbone, target, eval, few, moved });
+        Ok(())
+    }
+
+    /// Tries a method and notes what it gives.
+    fn try_method(&mut self, method: Method, near: &Neighbourhoods) -> Result<(), Error> {
+        self.session.check()?;
+        let started = Instant::now();
+        self.session.progress.note(&format!("trying {}: {}", method.name(), method.about()));
+        let mut site = usize::from(method.statistics);
+        let head = self.head(method, site)?;
+        if let Some(objective) = method.tail {
+            self.train_tail(objective, &head, site)?;
+            site = self.sites.len() - 1;
+        }
+        let logits = head.logits(self.session.pool, &self.sites[site].target)?;
+        let mut answers = vec![0; self.classes.len()];
+        hard(&logits).into_iter().for_each(|c| answers[c] += 1);
+        let eval = match (&self.eval, &self.sites[site].eval) {
+            (Some(images), Some(features)) => {
+                let found = hard(&head.logits(self.session.pool, features)?);
+                Some(accuracy(&found, &images.labels, self.classes.len()))
+            }
+            _ => None,
+        };
+        let few = match (&self.few, &self.sites[site].few) {
+            (Some(images), Some(_)) if method.head == Some(FEW) => Some(self.held_out(images)?),
+            (Some(images), Some(features)) => {
+                let found = hard(&head.logits(self.session.pool, features)?);
+                Some(share(&found, &images.labels))
+            }
+            _ => None,
+        };
+        let way = Way { style: method.style, statistics: method.statistics };
+        let way = (![Some(CONSENSUS), Some(FEW)].contains(&method.head)).then_some(way);
+        let score = near.score(&self.namings, way, &logits);
+        let seconds = started.elapsed().as_secs_f64();
+        self.tried.push(Tried { method: method.name(), score, answers, seconds, few, eval });
+        self.candidates.push(Candidate { method, site, head });
+        Ok(())
+    }
+
+    /// The head of a method, at a site.
+    fn head(&self, method: Method, site: usize) -> Result<LinearHead, Error> {
+        let session = self.session;
+        let redrawn = self.redrawn.as_ref().filter(|(style, _)| Some(*style) == method.style);
+        let source = match (method.style, redrawn) {
+            (Some(style), None) => return Err(Error::NeedsSource { method: style.name() }),
+            (_, Some((_, source))) => Some(source),
+            (None, None) => self.source.as_ref().map(|(_, source)| source),
+        };
+        let own = match (redrawn, source) {
+            (Some(_), Some(Source { features, labels })) => self.fit(features, labels)?,
+            _ => self.head.clone(),
+        };
+        match (method.head, &self.few) {
+            (Some(CONSENSUS), _) => return self.consensus(site),
+            (Some(FEW), Some(images)) => {
+                let all: Vec<usize> = (0..images.labels.len()).collect();
+                let answers = self.spread(&self.beside_few()?, images, &all)?;
+                return self.fit(&self.both(&self.sites[site])?, &answers);
+            }
+            _ => {}
+        }
+        let Some(alignment) = alignments().into_iter().find(|a| Some(a.name()) == method.head) else {
+            return Ok(own);
+        };
+        let target = &self.sites[site].target;
+        let domains = Domains { source, target, head: &own, l2: self.l2, seed: self.options.seed };
+        alignment.align(session, &domains)
+    }
+
+    /// The head that is fitted at a site to what the namings come to.
+    fn consensus(&self, site: usize) -> Result<LinearHead, Error> {
+        if self.source.is_none() {
+            return Err(Error::NeedsSource { method: CONSENSUS });
+        }
+        let rows = self.namings.rows();
+        let sites = self.sites[..self.spaces].iter();
+        let spaces: Vec<Tensor> = sites.map(|s| s.target.rows(rows)).collect();
+        let neighbours = Neighbours::of(self.session, &spaces)?;
+        let answers = consensus(self.session, &neighbours, &self.namings.votes())?;
+        self.fit(&self.sites[site].target.rows(rows), &answers)
+    }
+
+    /// Images of the target, and behind them the few, in every feature space.
+    fn beside_few(&self) -> Result<Neighbours, Error> {
+        let sites = self.sites[..self.spaces].iter();
+        let spaces = sites.map(|site| self.both(site)).collect::<Result<Vec<Tensor>, Error>>()?;
+        Neighbours::of(self.session, &spaces)
+    }
+
+    /// Rows of the target at a site, and behind them the few.
+    fn both(&self, site: &Site) -> Result<Tensor, Error> {
+        let mut values = site.target.rows(self.namings.rows()).into_data();
+        values.extend_from_slice(site.few.as_ref().map(Tensor::data).unwrap_or_default());
+        let d = site.target.row_len();
+        Ok(Tensor::new([values.len() / d.max(1), d], values)?)
+    }
+
+    /// What these images come to where `some` of the few are known.
+    fn spread(
+        &self,
+        neighbours: &Neighbours,
+        images: &Labelled,
+        some: &[usize],
+    ) -> Result<Vec<usize>, Error> {
+        let Some((_, plain)) = &self.source else { return Err(Error::NeedsSource { method: FEW }) };
+        let sources = [self.redrawn.as_ref().map_or(plain, |(_, source)| source), plain];
+        let (before, classes) = (self.namings.rows().len(), self.classes.len());
+        let known: Vec<(usize, usize)> = some.iter().map(|&i| (before + i, images.labels[i])).collect();
+        let mut votes = self.namings.votes().into_data();
+        votes.resize((before + images.labels.len()) * classes, 0.0);
+        let votes = Tensor::new([before + images.labels.len(), classes], votes)?;
+        few(self.session, neighbours, &sources, &votes, &known, self.l2)
+    }
+
+    /// The share of the few that are answered rightly by the others of them, with one in [`FOLDS`] of each class left out in
+    /// turn.
+    fn held_out(&self, images: &Labelled) -> Result<f64, Error> {
+        let mut seen = vec![0; self.classes.len()];
+        let mut fold = |class: usize| {
+            seen[class] += 1;
+            (seen[class] - 1) % FOLDS
+        };
+        let folds: Vec<usize> = images.labels.iter().map(|&class| fold(class)).collect();
+        let (neighbours, before) = (self.beside_few()?, self.namings.rows().len());
+        let mut found = vec![0; folds.len()];
+        for fold in 0..FOLDS {
+            let (out, known): (Vec<usize>, Vec<usize>) = (0..folds.len()).partition(|&i| folds[i] == fold);
+            let answers = self.spread(&neighbours, images, &known)?;
+            out.into_iter().for_each(|i| found[i] = answers[before + i]);
+        }
+        Ok(share(&found, &images.labels))
+    }
+
+    /// A head fitted to labels, with the penalty of the model's own.
+    fn fit(&self, features: &Tensor, labels: &[usize]) -> Result<LinearHead, Error> {
+        fitted(self.session, features, labels, self.classes.len(), self.l2)
+    }
+
+    /// One more site: the tail trained for an objective, from one.
+    fn train_tail(&mut self, name: &str, head: &LinearHead, site: usize) -> Result<(), Error> {
+        let Some(objective) = objectives().into_iter().find(|o| o.name() == name) else { return Ok(()) };
+        let from = &self.sites[site];
+        let fit = TailFit {
+            session: self.session,
+            backbone: &from.backbone,
+            head,
+            target: &self.photos,
+            objective,
+            by_batch: site > 0,
+            unfreeze: &self.options.unfreeze,
+            epochs: self.options.epochs,
+            seed: self.options.seed,
+        };
+        let backbone = with_params(&from.backbone, fit.run()?)?;
+        let moved = from.moved.clone();
+        self.add_site(backbone, moved)
+    }
+}
+
+fn share(answers: &[usize], labels: &[usize]) -> f64 {
+    let right = answers.iter().zip(labels).filter(|(a, l)| a == l).count();
+    right as f64 / labels.len().max(1) as f64
+}
+
+fn accuracy(answers: &[usize], labels: &[usize], classes: usize) -> EvalAccuracy {
+    let confusion = Confusion::new(classes, labels.iter().copied().zip(answers.iter().copied()));
+    let right = confusion.correct();
+    EvalAccuracy {
+        accuracy: right as f64 / labels.len().max(1) as f64,
+        accuracy_ci95: wilson_interval(right, labels.len()),
+        recall: (0..classes).map(|c| confusion.recall(c)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accuracy_is_told_for_each_class() {
+        let found = accuracy(&[0, 0, 1, 1], &[0, 1, 1, 1], 3);
+        assert_eq!((found.accuracy, found.recall), (0.75, vec![Some(1.0), Some(2.0 / 3.0), None]));
+    }
+}
