@@ -19,8 +19,8 @@ pub enum ModelsError {
     },
     /// The weights of a record are not on this machine.
     #[error(
-        "the weights of {name} are not on this machine: get the file {file} ({source_name}) and run \
-         `headstart models import {file} --arch {name}`"
+        "the weights of {name} are not on this machine: `headstart models pull {name}` gets them; without a network bring \
+         the file {file} ({source_name}) here and run `headstart models import {file} --arch {name}`"
     )]
     NoWeights {
         /// `arch.tag`.
@@ -70,6 +70,36 @@ pub enum ModelsError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A published file could not be had.
+    #[cfg(feature = "download")]
+    #[error(
+        "{source}. By hand: bring {file} here from a machine that has it and run \
+         `headstart models import {file} --arch {name}`"
+    )]
+    Pull {
+        /// `arch.tag`.
+        name: String,
+        /// The file's name.
+        file: String,
+        /// Why not.
+        source: headstart_download::DownloadError,
+    },
+    /// A file of a text encoder could not be had.
+    #[cfg(feature = "download")]
+    #[error(
+        "{source}. By hand: bring the repository's config.json, tokenizer.json and model.safetensors here in one folder \
+         and give that folder in place of {name}"
+    )]
+    PullEncoder {
+        /// `owner/name`.
+        name: String,
+        /// Why not.
+        source: headstart_download::DownloadError,
+    },
+    /// The environment names no place to get files from.
+    #[cfg(feature = "download")]
+    #[error(transparent)]
+    Download(#[from] headstart_download::DownloadError),
     /// A weight file could not be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -45,18 +45,17 @@ impl Backbone {
         Ok((Backbone::new(graph, classifier, params, input, name)?, weight, bias))
     }
 
-    /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, else `arch` or
-    /// `arch.tag`, with the weights of this machine or of the file `weights`. Says so where an encoder leaves open what its
+    /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, or its repository
+    /// (`owner/name`) where it was pulled, else `arch` or `arch.tag`, with the weights of this machine or of the file `weights`. Says so where an encoder leaves open what its
     /// tokens become.
     ///
     /// # Errors
     /// Where it is not there or cannot be used.
     pub fn open(session: &Session, name: &str, weights: Option<&Path>) -> Result<Backbone, Error> {
-        let folder = Path::new(name);
-        if folder.is_dir() {
+        if let Some(folder) = session.home.find_encoder(name) {
             return match weights {
                 None => {
-                    let encoder = TextEncoder::open(folder)?;
+                    let encoder = TextEncoder::open(&folder)?;
                     if !encoder.says_pooling {
                         let name = folder.display();
                         session.progress.note(&format!(
