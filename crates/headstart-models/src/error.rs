@@ -30,6 +30,15 @@ pub enum ModelsError {
         /// Who publishes it.
         source_name: String,
     },
+    /// A name that has the form of a text encoder's repository, and is none that was pulled.
+    #[error(
+        "there is no folder {name}, and no text encoder of that name was pulled: `headstart models pull {name}` gets it from \
+         the Hugging Face hub"
+    )]
+    NoEncoder {
+        /// `owner/name`.
+        name: String,
+    },
     /// Weights that come without a classifier of their own were to classify.
     #[error(
         "{name} has features but no classifier to answer with: train one on your images with \

@@ -36,6 +36,7 @@ mod squeezenet;
 mod tokens;
 mod vgg;
 mod vit;
+mod wrapped;
 
 pub use bert::{Bert, CLASSIFIER, ENCODERS, Sentence};
 pub use encoder::TextEncoder;

@@ -138,3 +138,43 @@ fn from_url(
 fn is_whole(path: &Path, checksum: &Checksum) -> bool {
     path.is_file() && std::fs::read(path).is_ok_and(|bytes| checksum.fits(&sha256_hex(&bytes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headstart_download::{Hub, Unwatched};
+    use headstart_testing::server::{Server, serve};
+    use std::time::Duration;
+
+    #[test]
+    fn a_plain_file_comes_once_and_is_found_in_the_caches() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().join("home"));
+        let server = Server::start(|asked, stream| serve(asked, stream, b"weights", &[])).unwrap();
+        let cache = folder.path().join("hf");
+        let sources = Sources {
+            hub: Hub { endpoint: server.url(), cache, token: None, offline: false },
+            mirror: None,
+            torch: Some(folder.path().join("torch")),
+        };
+        let sha256 = "9a129038";
+        assert!(sha256_hex(b"weights").starts_with(sha256), "{}", sha256_hex(b"weights"));
+        let published = Published { url: format!("{}/net.pth", server.url()), file: "net.pth", sha256 };
+        let client = Client::new(Duration::from_secs(5), 2, Duration::from_millis(1));
+        let get = || from_url(&published, 100, &home, &sources, &client, &Unwatched).unwrap();
+        let got = get();
+        assert_eq!(std::fs::read(&got.path).unwrap(), b"weights");
+        assert!(got.downloaded && got.passing && got.path.starts_with(home.downloads()));
+        assert_eq!(
+            (got.from, got.checked),
+            (published.url.clone(), "the published SHA-256 9a129038..".to_owned())
+        );
+        let again = get();
+        assert!(!again.downloaded && again.passing);
+        std::fs::create_dir_all(folder.path().join("torch")).unwrap();
+        std::fs::write(folder.path().join("torch/net.pth"), "weights").unwrap();
+        let pytorchs = get();
+        assert!(!pytorchs.downloaded && !pytorchs.passing, "PyTorch's file is not ours to remove");
+        assert_eq!(server.asked().len(), 1);
+    }
+}

@@ -5,7 +5,9 @@ use crate::{CachePrecision, Error, Session};
 use headstart_data::Decode;
 use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
-use headstart_models::{CLASSIFIER, Pretrained, TextEncoder, fingerprint, sha256_hex};
+use headstart_models::{
+    CLASSIFIER, ModelsError, Pretrained, TextEncoder, fingerprint, is_repository, sha256_hex,
+};
 use headstart_tensor::Tensor;
 use std::path::Path;
 
@@ -71,10 +73,16 @@ impl Backbone {
                 }),
             };
         }
+        if is_repository(name) {
+            return Err(ModelsError::NoEncoder { name: name.to_owned() }.into());
+        }
         let pretrained = match weights {
             None => Pretrained::open(name, session.home)?,
             Some(file) => Pretrained::from_file(name, file)?,
         };
+        if let Some(file) = weights.filter(|_| !pretrained.report.is_plain()) {
+            session.progress.note(&format!("{}: {}", file.display(), pretrained.report));
+        }
         Ok(Backbone::of(pretrained)?.0)
     }
 

@@ -9,7 +9,7 @@ use headstart::models::{
     Home, Precision, Pulled, Sources, Whereabouts, is_repository, pull, pull_encoder, registry,
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a pull did.
 #[derive(Serialize)]
@@ -74,7 +74,9 @@ pub(crate) fn run(
 pub(crate) fn absent(names: &[&str], printer: &Printer) -> anyhow::Result<()> {
     let home = Home::from_env()?;
     let talk = Talk::new(*printer);
-    for name in names.iter().filter(|name| home.find_encoder(name).is_none()) {
+    // A folder or a model file needs nothing.
+    let is_here = |name: &str| home.find_encoder(name).is_some() || Path::new(name).exists();
+    for name in names.iter().filter(|name| !is_here(name)) {
         let (sources, client) = (Sources::from_env()?, Client::from_env()?);
         if is_repository(name) {
             pull_encoder(name, &home, &sources, &client, &talk)?;
