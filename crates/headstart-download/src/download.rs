@@ -137,7 +137,7 @@ impl Download {
 
     /// Tries until the whole file is here.
     fn whole(&self, part: &mut Part, client: &Client, watch: &dyn Watch) -> Result<(), DownloadError> {
-        let (mut tries, mut size, mut cleared) = (0, self.size, false);
+        let (mut tries, mut size, mut cleared, mut answered) = (0, self.size, false, false);
         loop {
             if size.is_some_and(|size| part.have == size) && part.have > 0 {
                 return Ok(());
@@ -163,12 +163,14 @@ impl Download {
                     size = size.or(total);
                     (None, why)
                 }
-                Err(error) if error.may_pass() => {
+                // A machine that is not online is told so at once.
+                Err(error) if error.may_pass() && (answered || error.is_answer()) => {
                     let why = error.to_string();
                     (Some(error), why)
                 }
                 Err(error) => return Err(error),
             };
+            answered = true;
             tries = if part.have >= before.saturating_add(PROGRESS) { 1 } else { tries + 1 };
             if tries >= client.tries {
                 return Err(error.unwrap_or_else(|| DownloadError::BrokenOff {

@@ -155,6 +155,11 @@ impl DownloadError {
             _ => false,
         }
     }
+
+    /// Whether a server answered.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self, DownloadError::Status { .. })
+    }
 }
 
 fn said(found: Option<u64>) -> String {

@@ -27,10 +27,12 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
     zip(&[("a/data.pkl", pickle), ("a/data/0", &[0; 24])])
 }
 
-/// The start of a legacy file, and its object.
+/// A legacy file: what stands before its object (magic number, protocol, system), the object, and the storages.
 fn legacy(object: &[u8], rest: &[u8]) -> Vec<u8> {
-    let magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
-    [&magic[..], object, rest].concat()
+    let sound =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tied.legacy.pth")).unwrap();
+    let head = sound.windows(14).position(|w| w == b"\x80\x02ccollection").unwrap();
+    [&sound[..head], object, rest].concat()
 }
 
 fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
@@ -103,7 +105,7 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "a method of an allowed name",
-            archive(b"\x80\x04\x8c\x0bcollections\x8c\x13OrderedDict.__init__\x93."),
+            archive(b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.__init__\x93."),
             "which is not on the list",
         ),
         ("an extension", archive(b"\x80\x02\x82\x01."), "EXT1 (0x82)"),
@@ -139,7 +141,7 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
                 &pickle(6, 0, &[6], &[1]),
                 &[b"\x80\x02](X\x01\0\0\x000e.", &(1u64 << 62).to_le_bytes()[..]].concat(),
             ),
-            "found 0 bytes left",
+            "4611686018427387904 elements of 4 bytes",
         ),
         ("a safetensors header without an end", [&(1u64 << 60).to_le_bytes()[..], b"{}"].concat(), "header"),
         (
@@ -203,6 +205,7 @@ fn every_one_is_refused_for_its_reason_in_a_second_and_a_hundred_megabytes() {
     assert!(files.len() >= 30);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.pth");
+    let mut faults = Vec::new();
     for (name, bytes, part) in files {
         std::fs::write(&path, &bytes).unwrap();
         for from_disk in [true, false] {
@@ -215,15 +218,18 @@ fn every_one_is_refused_for_its_reason_in_a_second_and_a_hundred_megabytes() {
             };
             let (took, grew) = (start.elapsed(), memory("VmHWM").saturating_sub(before));
             let text = match result {
-                Ok(state) => panic!("{name}: {} tensors were read", state.len()),
+                Ok(state) => format!("{} tensors were read", state.len()),
                 Err(error) => error.to_string(),
             };
-            assert!(text.contains(part) && text.contains("w.pth"), "{name}: {text}");
-            assert!(!text.contains('\x1b'), "{name}: {text:?}");
-            assert!(took < Duration::from_secs(1), "{name} took {took:?}");
-            assert!(grew < 100 * MEGABYTE, "{name} took {} MB", grew / MEGABYTE);
+            if !text.contains(part) || !text.contains("w.pth") || text.contains('\x1b') {
+                faults.push(format!("{name}: {text:?}"));
+            }
+            if took >= Duration::from_secs(1) || grew >= 100 * MEGABYTE {
+                faults.push(format!("{name}: {took:?} and {} MB", grew / MEGABYTE));
+            }
         }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]
