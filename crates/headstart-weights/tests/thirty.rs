@@ -31,7 +31,7 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
 fn legacy(object: &[u8], rest: &[u8]) -> Vec<u8> {
     let sound =
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tied.legacy.pth")).unwrap();
-    let head = sound.windows(14).position(|w| w == b"\x80\x02ccollection").unwrap();
+    let head = sound.windows(13).position(|w| w == b"\x80\x02ccollection").unwrap();
     [&sound[..head], object, rest].concat()
 }
 
