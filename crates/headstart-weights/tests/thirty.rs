@@ -143,7 +143,11 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             ),
             "4611686018427387904 elements of 4 bytes",
         ),
-        ("a safetensors header without an end", [&(1u64 << 60).to_le_bytes()[..], b"{}"].concat(), "header"),
+        (
+            "a safetensors header without an end",
+            [&(1u64 << 60).to_le_bytes()[..], b"{}"].concat(),
+            "is no weight file",
+        ),
         (
             "safetensors that overlap",
             safetensors(
@@ -162,8 +166,8 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "a deep safetensors header",
-            safetensors(&format!("{}{}", "[".repeat(500_000), "]".repeat(500_000)), b""),
-            "header",
+            safetensors(&format!("{{\"a\":{}{}}}", "[".repeat(500_000), "]".repeat(500_000)), b""),
+            "header is malformed",
         ),
         // Archives.
         ("a compressed entry", change(second + 10, &[8]), "compressed (method 8)"),
