@@ -39,6 +39,9 @@ static WEIGHTS: LazyLock<(Vec<u8>, String)> = LazyLock::new(|| {
     (bytes, sha256)
 });
 
+/// How a server answers.
+type Answer = Arc<dyn Fn(&Asked, &mut TcpStream) -> io::Result<()> + Send + Sync>;
+
 /// Answers as the hub does: a redirect that says all about the file, then the file.
 fn hub(asked: &Asked, stream: &mut TcpStream) -> io::Result<()> {
     let (file, sha256) = &*WEIGHTS;
@@ -181,7 +184,7 @@ fn every_failure_names_the_address_and_the_way_by_hand() {
             stream.write_all(&[0; 1 << 16])?;
         }
     };
-    let answers: [(Arc<dyn Fn(&Asked, &mut TcpStream) -> io::Result<()> + Send + Sync>, &str); 4] = [
+    let answers: [(Answer, &str); 4] = [
         (
             Arc::new(|_, s| answer(s, "404 Not Found", &[("Content-Length", "0")], b"")),
             "answers 404: there is no such file",

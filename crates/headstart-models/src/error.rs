@@ -91,7 +91,7 @@ pub enum ModelsError {
         /// The file's name.
         file: String,
         /// Why not.
-        source: headstart_download::DownloadError,
+        source: Box<headstart_download::DownloadError>,
     },
     /// A file of a text encoder could not be had.
     #[cfg(feature = "download")]
@@ -103,18 +103,25 @@ pub enum ModelsError {
         /// `owner/name`.
         name: String,
         /// Why not.
-        source: headstart_download::DownloadError,
+        source: Box<headstart_download::DownloadError>,
     },
     /// The environment names no place to get files from.
     #[cfg(feature = "download")]
     #[error(transparent)]
-    Download(#[from] headstart_download::DownloadError),
+    Download(Box<headstart_download::DownloadError>),
     /// A weight file could not be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A graph could not be built.
     #[error(transparent)]
     Graph(#[from] GraphError),
+}
+
+#[cfg(feature = "download")]
+impl From<headstart_download::DownloadError> for ModelsError {
+    fn from(error: headstart_download::DownloadError) -> Self {
+        ModelsError::Download(Box::new(error))
+    }
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

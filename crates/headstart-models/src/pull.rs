@@ -71,7 +71,7 @@ pub fn pull(
     let got = got.map_err(|source| ModelsError::Pull {
         name: cfg.name(),
         file: published.file.to_owned(),
-        source,
+        source: Box::new(source),
     })?;
     let imported = import(&got.path, &cfg.name(), home, precision);
     if got.passing {

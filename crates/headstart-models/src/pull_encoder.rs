@@ -53,7 +53,10 @@ pub fn pull_encoder(
         let got = match sources.hub.file((repository, REVISION, file), most, client, watch) {
             Ok(got) => got,
             Err(DownloadError::Status { status: 404, .. }) => return Ok(false),
-            Err(source) => return Err(ModelsError::PullEncoder { name: repository.to_owned(), source }),
+            Err(source) => {
+                let (name, source) = (repository.to_owned(), Box::new(source));
+                return Err(ModelsError::PullEncoder { name, source });
+            }
         };
         let to = staging.0.join(file);
         std::fs::create_dir_all(to.parent().unwrap_or(&staging.0)).map_err(io(&to))?;
@@ -79,7 +82,7 @@ pub fn pull_encoder(
     }
     if files.is_empty() {
         let url = sources.hub.url(repository, REVISION, "config.json");
-        let source = DownloadError::Status { url, status: 404 };
+        let source = Box::new(DownloadError::Status { url, status: 404 });
         return Err(ModelsError::PullEncoder { name: repository.to_owned(), source });
     }
     TextEncoder::open(&staging.0)?;

@@ -37,7 +37,7 @@ impl Sources {
             mirror.as_deref().filter(|m| !m.starts_with("http://") && !m.starts_with("https://"))
         {
             let why = " in HEADSTART_MIRROR";
-            return Err(ModelsError::Download(DownloadError::Address { url: shown(url), why }));
+            return Err(DownloadError::Address { url: shown(url), why }.into());
         }
         let torch = set("TORCH_HOME").map(PathBuf::from);
         let torch = torch.or_else(|| set("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("torch")));
