@@ -4,6 +4,7 @@ mod adapt;
 mod doctor;
 mod export;
 mod finetune;
+mod pull;
 mod rank;
 mod train;
 
@@ -11,6 +12,7 @@ pub(crate) use adapt::Adapt;
 pub(crate) use doctor::Doctor;
 pub(crate) use export::Export;
 pub(crate) use finetune::Finetune;
+pub(crate) use pull::Pull;
 pub(crate) use rank::Rank;
 pub(crate) use train::Train;
 
@@ -60,7 +62,7 @@ pub(crate) enum Command {
     Export(Export),
     /// Print a network layer by layer, and what of it is frozen.
     Inspect(Inspect),
-    /// List, show and import pre-trained networks.
+    /// List, show, pull and import pre-trained networks.
     Models {
         #[command(subcommand)]
         action: Option<Models>,
@@ -266,9 +268,12 @@ pub(crate) struct Embed {
     /// The NumPy file to write; labels and paths go beside it.
     #[arg(short, long, value_name = "FILE", default_value = "features.npy")]
     pub(crate) output: PathBuf,
-    /// The pre-trained network (`headstart models` lists them), or the folder of a text encoder.
+    /// The pre-trained network (`headstart models` lists them), or a text encoder: its folder, or OWNER/NAME where it was
+    /// pulled.
     #[arg(long, value_name = "NAME|DIR", default_value = DEFAULT_BACKBONE)]
     pub(crate) backbone: String,
+    #[command(flatten)]
+    pub(crate) pull: Pull,
     /// What the frozen network multiplies.
     #[arg(long, value_name = "f32|bf16|int8", default_value = "f32", hide_possible_values = true)]
     pub(crate) precision: Precision,
@@ -342,6 +347,15 @@ pub(crate) enum Models {
     Show {
         /// `arch` or `arch.tag`.
         name: String,
+    },
+    /// Get a network's weights over the network, check them and keep them.
+    #[cfg(feature = "download")]
+    Pull {
+        /// `arch` or `arch.tag`; or a text encoder of the Hugging Face hub, `owner/name`.
+        name: String,
+        /// Keep half of the bits of convolution and linear weights.
+        #[arg(long)]
+        f16: bool,
     },
     /// Convert a published weight file and keep it.
     Import {

@@ -36,6 +36,9 @@ struct Running {
     said: Instant,
     /// How it is doing, in a few words.
     status: String,
+    /// Bytes that were here when it began, where bytes are counted.
+    bytes: Option<u64>,
+    began: Instant,
     bar: ProgressBar,
 }
 
@@ -67,6 +70,52 @@ impl Talk {
     }
 }
 
+impl Running {
+    /// `features: 30 of 100`, or `x.pth: 30.0 of 100.0 MB, 12 s left`.
+    fn line(&self) -> String {
+        let Some(before) = self.bytes else {
+            return format!("{}: {} of {}{}", self.what, self.done, self.total, self.status);
+        };
+        let megabytes = |n: usize| n as f64 / 1e6;
+        if self.total == 0 {
+            return format!("{}: {:.1} MB", self.what, megabytes(self.done));
+        }
+        let came = (self.done as u64).saturating_sub(before).max(1) as f64;
+        let left = self.began.elapsed().as_secs_f64() * self.total.saturating_sub(self.done) as f64 / came;
+        let (done, total) = (megabytes(self.done), megabytes(self.total));
+        format!("{}: {done:.1} of {total:.1} MB, {left:.0} s left", self.what)
+    }
+}
+
+#[cfg(feature = "download")]
+impl headstart::models::download::Watch for Talk {
+    fn begin(&self, file: &str, have: u64, total: Option<u64>) {
+        let total = total.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        self.start(file, total);
+        let mut state = self.state();
+        let Some(running) = state.as_mut() else { return };
+        running.bytes = Some(have);
+        running.done = usize::try_from(have).unwrap_or(0);
+        let template = "{msg} [{bar:30}] {bytes} of {total_bytes} {bytes_per_sec} eta {eta}";
+        let style = ProgressStyle::with_template(template);
+        running.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+        running.bar.set_position(have);
+        running.bar.reset_eta();
+    }
+
+    fn advance(&self, bytes: u64) {
+        Progress::advance(self, usize::try_from(bytes).unwrap_or(0));
+    }
+
+    fn end(&self) {
+        self.finish();
+    }
+
+    fn note(&self, text: &str) {
+        Progress::note(self, text);
+    }
+}
+
 impl Progress for Talk {
     fn start(&self, what: &str, total: usize) {
         let bar = self.bar(what, total);
@@ -76,6 +125,8 @@ impl Progress for Talk {
             done: 0,
             said: Instant::now(),
             status: String::new(),
+            bytes: None,
+            began: Instant::now(),
             bar,
         };
         if let Some(before) = self.state().replace(running) {
@@ -90,8 +141,7 @@ impl Progress for Talk {
         running.bar.inc(n as u64);
         if self.show == Show::Lines && running.said.elapsed() >= PAUSE {
             running.said = Instant::now();
-            let status = &running.status;
-            self.printer.say(&format!("{}: {} of {}{status}", running.what, running.done, running.total));
+            self.printer.say(&running.line());
         }
     }
 

@@ -19,8 +19,8 @@ pub enum ModelsError {
     },
     /// The weights of a record are not on this machine.
     #[error(
-        "the weights of {name} are not on this machine: get the file {file} ({source_name}) and run \
-         `headstart models import {file} --arch {name}`"
+        "the weights of {name} are not on this machine: `headstart models pull {name}` gets them; without a network bring \
+         the file {file} ({source_name}) here and run `headstart models import {file} --arch {name}`"
     )]
     NoWeights {
         /// `arch.tag`.
@@ -29,6 +29,15 @@ pub enum ModelsError {
         file: String,
         /// Who publishes it.
         source_name: String,
+    },
+    /// A name that has the form of a text encoder's repository, and is none that was pulled.
+    #[error(
+        "there is no folder {name}, and no text encoder of that name was pulled: `headstart models pull {name}` gets it from \
+         the Hugging Face hub"
+    )]
+    NoEncoder {
+        /// `owner/name`.
+        name: String,
     },
     /// Weights that come without a classifier of their own were to classify.
     #[error(
@@ -70,12 +79,49 @@ pub enum ModelsError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A published file could not be had.
+    #[cfg(feature = "download")]
+    #[error(
+        "{source}. By hand: bring {file} here from a machine that has it and run \
+         `headstart models import {file} --arch {name}`"
+    )]
+    Pull {
+        /// `arch.tag`.
+        name: String,
+        /// The file's name.
+        file: String,
+        /// Why not.
+        source: Box<headstart_download::DownloadError>,
+    },
+    /// A file of a text encoder could not be had.
+    #[cfg(feature = "download")]
+    #[error(
+        "{source}. By hand: bring the repository's config.json, tokenizer.json and model.safetensors here in one folder \
+         and give that folder in place of {name}"
+    )]
+    PullEncoder {
+        /// `owner/name`.
+        name: String,
+        /// Why not.
+        source: Box<headstart_download::DownloadError>,
+    },
+    /// The environment names no place to get files from.
+    #[cfg(feature = "download")]
+    #[error(transparent)]
+    Download(Box<headstart_download::DownloadError>),
     /// A weight file could not be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A graph could not be built.
     #[error(transparent)]
     Graph(#[from] GraphError),
+}
+
+#[cfg(feature = "download")]
+impl From<headstart_download::DownloadError> for ModelsError {
+    fn from(error: headstart_download::DownloadError) -> Self {
+        ModelsError::Download(Box::new(error))
+    }
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

@@ -36,8 +36,48 @@ impl Home {
         self.0.join("weights").join(format!("{}.safetensors", cfg.name()))
     }
 
+    /// The folder of files that are being brought here.
+    pub fn downloads(&self) -> PathBuf {
+        self.0.join("downloads")
+    }
+
+    /// The folder of the text encoder `owner/name`, whether it is there or not.
+    pub fn encoder(&self, repository: &str) -> PathBuf {
+        self.0.join("encoders").join(repository)
+    }
+
+    /// The text encoder that `name` stands for: a folder, or a repository that was pulled.
+    pub fn find_encoder(&self, name: &str) -> Option<PathBuf> {
+        let folder = PathBuf::from(name);
+        let pulled = || is_repository(name).then(|| self.encoder(name)).filter(|folder| folder.is_dir());
+        if folder.is_dir() { Some(folder) } else { pulled() }
+    }
+
     /// The folder of cached features.
     pub fn features(&self) -> PathBuf {
         self.0.join("features")
+    }
+}
+
+/// Whether `name` has the form of a repository on the Hugging Face hub: `owner/name`.
+pub fn is_repository(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    name.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_told_from_paths() {
+        assert!(is_repository("sentence-transformers/all-MiniLM-L6-v2"));
+        for path in ["resnet18", "../x", "a/..", "./a", "/a", "a/b/c", "a/", r"a\b/c", "a/b c"] {
+            assert!(!is_repository(path), "{path}");
+        }
     }
 }

@@ -48,7 +48,8 @@ pub fn import(file: &Path, name: &str, home: &Home, precision: Precision) -> Res
         std::fs::create_dir_all(folder).map_err(io(folder))?;
     }
     let mut tensors: Vec<(String, StoredTensor)> = Vec::new();
-    for spec in pretrained.graph.params() {
+    let lost = |name: &str| pretrained.report.classifier.iter().any(|(part, _)| part == name);
+    for spec in pretrained.graph.params().into_iter().filter(|spec| !lost(&spec.name)) {
         let Some(value) = pretrained.params.get(&spec.name) else { continue };
         let stored = match precision {
             Precision::F16 if spec.shape.rank() >= 2 => StoredTensor::from_tensor_half(value)?,

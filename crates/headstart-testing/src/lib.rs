@@ -6,6 +6,7 @@
 mod compare;
 mod data;
 mod seeded;
+pub mod server;
 
 pub use compare::relative_l2;
 pub use data::shared_data;

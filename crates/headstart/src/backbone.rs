@@ -5,7 +5,9 @@ use crate::{CachePrecision, Error, Session};
 use headstart_data::{Decode, Preprocess};
 use headstart_graph::{Calibration, Freeze, Graph, GraphError, Params, Precision, Trunk};
 use headstart_kernels::{Isa, REVISION};
-use headstart_models::{CLASSIFIER, Pretrained, TextEncoder, fingerprint, sha256_hex};
+use headstart_models::{
+    CLASSIFIER, ModelsError, Pretrained, TextEncoder, fingerprint, is_repository, sha256_hex,
+};
 use headstart_tensor::Tensor;
 use std::path::Path;
 
@@ -45,18 +47,17 @@ impl Backbone {
         Ok((Backbone::new(graph, classifier, params, input, name)?, weight, bias))
     }
 
-    /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, else `arch` or
-    /// `arch.tag`, with the weights of this machine or of the file `weights`. Says so where an encoder leaves open what its
+    /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, or its repository
+    /// (`owner/name`) where it was pulled, else `arch` or `arch.tag`, with the weights of this machine or of the file `weights`. Says so where an encoder leaves open what its
     /// tokens become.
     ///
     /// # Errors
     /// Where it is not there or cannot be used.
     pub fn open(session: &Session, name: &str, weights: Option<&Path>) -> Result<Backbone, Error> {
-        let folder = Path::new(name);
-        if folder.is_dir() {
+        if let Some(folder) = session.home.find_encoder(name) {
             return match weights {
                 None => {
-                    let encoder = TextEncoder::open(folder)?;
+                    let encoder = TextEncoder::open(&folder)?;
                     if !encoder.says_pooling {
                         let name = folder.display();
                         session.progress.note(&format!(
@@ -72,10 +73,16 @@ impl Backbone {
                 }),
             };
         }
+        if is_repository(name) {
+            return Err(ModelsError::NoEncoder { name: name.to_owned() }.into());
+        }
         let pretrained = match weights {
             None => Pretrained::open(name, session.home)?,
             Some(file) => Pretrained::from_file(name, file)?,
         };
+        if let Some(file) = weights.filter(|_| !pretrained.report.is_plain()) {
+            session.progress.note(&format!("{}: {}", file.display(), pretrained.report));
+        }
         Ok(Backbone::of(pretrained)?.0)
     }
 

@@ -1,6 +1,7 @@
 //! The command line of `finetune`.
 
-use super::{Threads, class_weighting};
+use super::{Pull, Threads, class_weighting};
+use crate::printer::Printer;
 use clap::Args as ClapArgs;
 use headstart::fine_tune::{Augment, CacheUse, Start};
 use headstart::{CachePrecision, ClassWeighting, Error, TuneOptions, TuneRecipe};
@@ -41,6 +42,8 @@ pub(crate) struct Finetune {
     /// Start from a pre-trained network, its head fitted first (not by `full`), not from a model file.
     #[arg(long, value_name = "NAME")]
     backbone: Option<String>,
+    #[command(flatten)]
+    pull: Pull,
     /// What learns besides the classifier: `last` (the last block), `all`, or stages, layers, parameters and patterns
     /// with commas between them.
     #[arg(long, value_name = "last|all|NAME,..", value_delimiter = ',')]
@@ -120,6 +123,17 @@ enum Rate {
 }
 
 impl Finetune {
+    /// Gets the backbone's weights, where that is asked for.
+    ///
+    /// # Errors
+    /// Where they cannot be had.
+    pub(crate) fn pull_backbone(&self, printer: &Printer) -> anyhow::Result<()> {
+        match &self.backbone {
+            Some(name) => self.pull.before(&[name], printer),
+            None => Ok(()),
+        }
+    }
+
     /// What the library is told.
     ///
     /// # Errors

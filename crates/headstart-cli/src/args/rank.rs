@@ -1,6 +1,6 @@
 //! The command line of `rank`.
 
-use super::Threads;
+use super::{Pull, Threads};
 use clap::Args as ClapArgs;
 use headstart::RankOptions;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ pub(crate) struct Rank {
     /// The networks, with commas between them: `headstart models` lists them; all whose weights are here where not given.
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     backbones: Vec<String>,
+    #[command(flatten)]
+    pub(crate) pull: Pull,
     /// Look at this many images, drawn from each class in proportion; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     images: usize,

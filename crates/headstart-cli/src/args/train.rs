@@ -1,6 +1,6 @@
 //! The arguments of `train`.
 
-use super::{Columns, Decode, Precision, Threads, class_weighting};
+use super::{Columns, Decode, Precision, Pull, Threads, class_weighting};
 use clap::{Args as ClapArgs, ValueEnum};
 use headstart::models::DEFAULT_BACKBONE;
 use headstart::{ClassWeighting, EpochOptions, OptimizerKind, PrecisionChoice, Solver};
@@ -34,6 +34,8 @@ pub(crate) struct Train {
     /// The pre-trained network (`headstart models` lists them), or for texts the folder of a text encoder.
     #[arg(long, value_name = "NAME|DIR", default_value = DEFAULT_BACKBONE)]
     pub(crate) backbone: String,
+    #[command(flatten)]
+    pub(crate) pull: Pull,
     /// A weight file for the backbone (safetensors, .pt or .pth).
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,

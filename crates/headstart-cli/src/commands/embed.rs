@@ -6,14 +6,14 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::workplace::Workplace;
 use headstart::{Backbone, Classifier, embed};
-use std::path::Path;
 
 pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
+    args.pull.before(&[&args.backbone], printer)?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    // A folder is a text encoder, which has no classes; a model file brings its backbone.
-    let mut backbone = match Path::new(&args.backbone).is_dir() {
-        true => Backbone::open(&workplace.session(), &args.backbone, None)?,
-        false => Classifier::open(&args.backbone, &workplace.home)?.backbone,
+    // A text encoder, a folder, which has no classes; a model file brings its backbone.
+    let mut backbone = match workplace.home.find_encoder(&args.backbone) {
+        Some(_) => Backbone::open(&workplace.session(), &args.backbone, None)?,
+        None => Classifier::open(&args.backbone, &workplace.home)?.backbone,
     };
     backbone.set_decode(args.decode.into());
     let columns = args.columns.to_columns();

@@ -13,6 +13,7 @@ use headstart::report::Page;
 use headstart::{TuneReport, fine_tune};
 
 pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> {
+    args.pull_backbone(printer)?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let (dry_run, page) = (args.dry_run, args.report.clone());
     let options = args.options()?;

@@ -14,6 +14,8 @@ mod finetune;
 mod inspect;
 mod models;
 mod predict;
+#[cfg(feature = "download")]
+pub(crate) mod pull;
 mod rank;
 mod report;
 mod skipped;

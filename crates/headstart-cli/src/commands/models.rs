@@ -5,7 +5,7 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, short, thousands};
 use headstart::models::registry::{self, PRETRAINED};
-use headstart::models::{DEFAULT_BACKBONE, Home, Precision, PretrainedCfg, Whereabouts, import};
+use headstart::models::{DEFAULT_BACKBONE, Home, Imported, Precision, PretrainedCfg, Whereabouts, import};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,11 @@ pub(crate) fn run(action: Models, printer: &Printer) -> anyhow::Result<Outcome> 
     match action {
         Models::List => list(&home, printer),
         Models::Show { name } => show(&name, &home, printer),
+        #[cfg(feature = "download")]
+        Models::Pull { name, f16 } => {
+            let precision = if f16 { Precision::F16 } else { Precision::F32 };
+            super::pull::run(&name, precision, &home, printer)
+        }
         Models::Import { file, arch, f16 } => {
             let precision = if f16 { Precision::F16 } else { Precision::F32 };
             bring_in(&file, &arch, precision, &home, printer)
@@ -36,6 +41,8 @@ struct Model {
     path: Option<PathBuf>,
     source: &'static str,
     file: &'static str,
+    /// The address that `models pull` asks.
+    url: Option<String>,
     classifier: &'static str,
     classes: usize,
     resize: usize,
@@ -64,6 +71,7 @@ impl Model {
             path,
             source: cfg.source,
             file: cfg.file,
+            url: address(cfg),
             classifier: architecture.classifier,
             classes: cfg.classes,
             resize: cfg.input.resize,
@@ -73,6 +81,17 @@ impl Model {
             std: cfg.input.std,
         })
     }
+}
+
+#[cfg(feature = "download")]
+fn address(cfg: &PretrainedCfg) -> Option<String> {
+    // What is wrong with the environment, `models pull` says.
+    headstart::models::Sources::from_env().ok().map(|sources| sources.address(cfg))
+}
+
+#[cfg(not(feature = "download"))]
+fn address(_: &PretrainedCfg) -> Option<String> {
+    None
 }
 
 fn list(home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
@@ -106,7 +125,7 @@ fn list(home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
     }
     printer.data(&table.to_string())?;
     printer.say(&format!(
-        "The default is {DEFAULT_BACKBONE}. `headstart models show NAME` names the file of absent weights."
+        "The default is {DEFAULT_BACKBONE}. `headstart models show NAME` names the file of absent weights, `headstart models pull NAME` gets it."
     ));
     Ok(Outcome::Fine)
 }
@@ -135,6 +154,7 @@ fn show(name: &str, home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
         ("weights", weights),
         ("source", model.source.to_owned()),
         ("file", model.file.to_owned()),
+        ("address", model.url.clone().unwrap_or_else(|| "this build pulls nothing".to_owned())),
         ("classifier", classifier),
         ("input", format!("resize {}, crop {}, {}", model.resize, model.crop, model.interpolation)),
         ("mean", format!("{:?}", model.mean)),
@@ -145,9 +165,42 @@ fn show(name: &str, home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
     printer.data(&text)?;
     if model.weights == "absent" {
         let (file, name) = (model.file, &model.name);
+        if model.url.is_some() {
+            printer.say(&format!("Get them: `headstart models pull {name}`."));
+        }
         printer.say(&format!("With that file here: `headstart models import {file} --arch {name}`."));
     }
     Ok(Outcome::Fine)
+}
+
+/// What an import did.
+#[derive(Serialize)]
+pub(crate) struct Import {
+    path: PathBuf,
+    sha256: String,
+    published: bool,
+    loaded: usize,
+    report: String,
+}
+
+impl Import {
+    pub(crate) fn of(imported: &Imported) -> Import {
+        Import {
+            path: imported.path.clone(),
+            sha256: imported.sha256.clone(),
+            published: imported.is_published,
+            loaded: imported.report.loaded.len(),
+            report: imported.report.to_string(),
+        }
+    }
+}
+
+/// Says so where the file is not the one that was published.
+pub(crate) fn published_note(imported: &Imported, printer: &Printer) {
+    if !imported.is_published && !imported.cfg.sha256.is_empty() {
+        let (sha, file) = (&imported.sha256, imported.cfg.file);
+        printer.say(&format!("note: this is not the published {file}: its SHA-256 is {sha}"));
+    }
 }
 
 fn bring_in(
@@ -158,32 +211,19 @@ fn bring_in(
     printer: &Printer,
 ) -> anyhow::Result<Outcome> {
     #[derive(Serialize)]
-    struct Import<'a> {
+    struct Named {
         name: String,
-        path: &'a Path,
-        sha256: &'a str,
-        published: bool,
-        loaded: usize,
-        report: String,
+        #[serde(flatten)]
+        import: Import,
     }
     let imported = import(file, arch, home, precision)?;
     let name = imported.cfg.name();
     if printer.is_json() {
-        printer.json(&Import {
-            name,
-            path: &imported.path,
-            sha256: &imported.sha256,
-            published: imported.is_published,
-            loaded: imported.report.loaded.len(),
-            report: imported.report.to_string(),
-        })?;
+        printer.json(&Named { name, import: Import::of(&imported) })?;
         return Ok(Outcome::Fine);
     }
     printer.data(&format!("{name}: {}\n{}", imported.report, imported.path.display()))?;
-    if !imported.is_published && !imported.cfg.sha256.is_empty() {
-        let (sha, file) = (&imported.sha256, imported.cfg.file);
-        printer.say(&format!("note: this is not the published {file}: its SHA-256 is {sha}"));
-    }
+    published_note(&imported, printer);
     printer.say(&format!("Use it: `headstart train DATA --backbone {name}`."));
     Ok(Outcome::Fine)
 }

@@ -10,8 +10,11 @@ use headstart::data::Kind;
 use headstart::{RankReport, rank};
 
 pub(crate) fn run(args: &Rank, printer: &Printer) -> anyhow::Result<Outcome> {
+    let options = args.options();
+    let names: Vec<&str> = options.backbones.iter().map(String::as_str).collect();
+    args.pull.before(&names, printer)?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let report = rank(&workplace.session(), &args.options())?;
+    let report = rank(&workplace.session(), &options)?;
     if printer.is_json() {
         printer.json(&report)?;
     } else {

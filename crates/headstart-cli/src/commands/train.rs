@@ -16,6 +16,9 @@ use headstart::{TrainOptions, TrainReport, train};
 const NAMED: usize = 20;
 
 pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
+    if args.weights.is_none() {
+        args.pull.before(&[&args.backbone], printer)?;
+    }
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let page = report::beside(&args.output, args.report.as_deref())?;
     let options = TrainOptions {
