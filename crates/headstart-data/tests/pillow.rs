@@ -154,6 +154,7 @@ fn scaled_preprocessing_leaves_twice_the_size_it_resizes_to() {
             mean: [0.0; 3],
             std: [1.0; 3],
             decode,
+            style: None,
         };
         let image = preprocess.decode(&picture, &bytes).unwrap();
         assert_eq!((image.width, image.height), (width, height), "{resize} {decode:?}");

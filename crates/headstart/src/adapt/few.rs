@@ -111,7 +111,6 @@ const NEVER: f32 = -1e4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::domains::one_hot;
     use crate::adapt::testing::{cluster, quiet};
 
     #[test]
@@ -121,7 +120,7 @@ mod tests {
             let (features, known) = cluster(90, 3, 8);
             let turned: Vec<usize> = known.iter().map(|c| (c + 1) % 3).collect();
             let source = Source { features, labels: turned };
-            let votes = one_hot(&labels.iter().map(|c| (c + 1) % 3).collect::<Vec<_>>(), 3);
+            let votes = Tensor::full([300, 3], 1.0 / 3.0);
             let few: Vec<(usize, usize)> = (0..9).map(|i| (i, labels[i])).collect();
             let neighbours = Neighbours::of(session, &[target]).unwrap();
             let found = super::few(session, &neighbours, &[&source], &votes, &few, 0.03).unwrap();

@@ -3,7 +3,8 @@
 //!
 //! Each is a weak naming, wrong in its own way. Namings that say the same count less: the weight of one is 1 over the sum of its
 //! kappas with all of them (the density weighting of Henikoff and Henikoff 1994 for related sequences, with kappa for
-//! likeness), so that four versions of one naming count about as one.
+//! likeness), so that four versions of one naming count about as one. A style that takes away what tells the classes apart names
+//! nothing: the weight is multiplied with the kappa between what its class means say of the source as it is, and its labels.
 
 use super::domains::{Source, centred, class_sums, hard, one_hot, soft, unit};
 use crate::head::LinearHead;
@@ -34,6 +35,8 @@ pub(super) struct Namings {
     soft: Vec<Tensor>,
     /// Kappa of each with each.
     alike: Vec<Vec<f64>>,
+    /// Whether each names the source as it is, 0 to 1.
+    skills: Vec<f64>,
     weights: Vec<f64>,
 }
 
@@ -49,7 +52,7 @@ impl Namings {
     }
 
     /// One more: the nearest class mean of `source` among features `target`, each domain centred by its own mean, by the
-    /// cosine.
+    /// cosine. What it says of `plain`, the source as it is in that space, is its skill; 1 without that.
     ///
     /// # Errors
     /// Where features are not finite or of another length.
@@ -59,6 +62,7 @@ impl Namings {
         way: Way,
         source: &Source,
         target: &Tensor,
+        plain: Option<&Source>,
     ) -> Result<(), Error> {
         let pool = session.pool;
         let centre = |rows: &Tensor| Ok::<_, Error>(unit(pool, &centred(pool, rows, false)?.0));
@@ -66,13 +70,22 @@ impl Namings {
         let means = unit(pool, &class_sums(pool, &one_hot(&source.labels, self.classes), &rows)?);
         let head = LinearHead::new(means, Tensor::zeros([self.classes]))?;
         let mut cosines = head.logits(pool, &centre(target)?.rows(&self.rows))?;
+        let skill = match plain {
+            None => 1.0,
+            Some(plain) => {
+                let said = hard(&head.logits(pool, &centre(&plain.features)?)?);
+                kappa(said.into_iter().zip(plain.labels.iter().copied())).max(0.0)
+            }
+        };
+        self.skills.push(skill);
         self.ways.push(way);
         self.answers.push(hard(&cosines));
         cosines.data_mut().iter_mut().for_each(|c| *c *= SHARPNESS);
         self.soft.push(soft(&cosines));
         self.alike =
             self.answers.iter().map(|a| self.answers.iter().map(|b| likeness(a, b)).collect()).collect();
-        self.weights = self.alike.iter().map(|row| 1.0 / row.iter().sum::<f64>().max(1.0)).collect();
+        let weight = |(row, skill): (&Vec<f64>, &f64)| skill / row.iter().sum::<f64>().max(1.0);
+        self.weights = self.alike.iter().zip(&self.skills).map(weight).collect();
         Ok(())
     }
 
@@ -151,7 +164,7 @@ mod tests {
         for (style, by) in turned {
             let source =
                 Source { features: features.clone(), labels: known.iter().map(|c| (c + by) % 3).collect() };
-            namings.add(session, way(*style), &source, &target).unwrap();
+            namings.add(session, way(*style), &source, &target, None).unwrap();
         }
         (namings, labels)
     }
@@ -187,17 +200,32 @@ mod tests {
     }
 
     #[test]
+    fn a_style_that_cannot_name_the_source_has_no_vote() {
+        quiet(|session| {
+            let (mut found, labels) = namings(session, &[(None, 0)]);
+            let (target, _) = cluster(240, 3, 5);
+            let (features, known) = cluster(90, 3, 8);
+            let plain = Source { features: features.clone(), labels: known.clone() };
+            let turned = Source { features, labels: known.iter().map(|c| (c + 1) % 3).collect() };
+            found.add(session, way(Some(Style::Lines)), &turned, &target, Some(&plain)).unwrap();
+            assert_eq!(found.weights[1], 0.0);
+            assert!(found.support(None, &labels).unwrap() > 0.95);
+            assert_eq!(found.support(Some(way(None)), &labels), None, "nobody else says anything");
+            assert_eq!(found.best_style(), None);
+        });
+    }
+
+    #[test]
     fn the_style_that_others_support_is_the_best() {
         quiet(|session| {
             let (edges, lines) = (Some(Style::Edges), Some(Style::Lines));
-            let (found, _) = namings(session, &[(None, 1), (edges, 0), (lines, 2)]);
-            assert_eq!(found.best_style(), None, "the source as it is comes first among equals");
+            let (mut found, _) = namings(session, &[(None, 1), (edges, 0), (lines, 2)]);
             let (target, labels) = cluster(240, 3, 5);
-            let mut found = found;
             // By the target's statistics the answers are those of the edges, nearly.
             let own = Source { features: target.clone(), labels };
-            found.add(session, Way { style: None, statistics: true }, &own, &target).unwrap();
+            found.add(session, Way { style: None, statistics: true }, &own, &target, None).unwrap();
             assert_eq!(found.best_style(), edges);
+            assert_eq!(Namings::new(3, Vec::new()).best_style(), None);
         });
     }
 }

@@ -46,12 +46,12 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     let classes = manifest.labels.clone();
     let mut open =
         |path: &Path, what: &str| Labelled::open(session, &backbone, path, &classes, what, &mut skipped);
-    let source = match &options.source {
-        None => None,
+    let (source, source_features) = match &options.source {
+        None => (None, None),
         Some(path) => {
             let (images, features) = open(path, "source features")?;
             let labels = images.labels.clone();
-            Some((images, Source { features, labels }))
+            (Some(images), Some(Source { features, labels }))
         }
     };
     let (eval, eval_features) = match &options.eval {
@@ -79,8 +79,14 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     let kept = target.kept.iter().map(|&i| pictures[i].clone()).collect();
     let photos = Photos { pictures: kept, hashes: target.hashes, labels: Vec::new() };
     let l2 = manifest.recipe.l2.unwrap_or(L2::FALLBACK);
-    let (eval_rows, few_rows, moved) = (eval_features, few_features, Vec::new());
-    let plain = Site { backbone, target: target.values, eval: eval_rows, few: few_rows, moved };
+    let plain = Site {
+        backbone,
+        source: source_features,
+        target: target.values,
+        eval: eval_features,
+        few: few_features,
+        moved: Vec::new(),
+    };
     let mut adaptation = Adaptation {
         session,
         options,
@@ -128,7 +134,7 @@ impl Adaptation<'_> {
         Ok(AdaptReport {
             backbone: site.backbone.name.clone(),
             classes: self.classes.clone(),
-            source: self.source.as_ref().map(|(images, _)| images.labels.len()),
+            source: self.source.as_ref().map(|images| images.labels.len()),
             target: self.photos.pictures.len(),
             few: self.few.as_ref().map(|images| images.labels.len()),
             eval: self.eval.as_ref().map(|images| images.labels.len()),

@@ -4,6 +4,9 @@
 //! Batches of the target run through the trunk, every norm by the statistics of its batch, and the means of these statistics
 //! are taken. Few images say little: `N` of them count against the old statistics as `N / (N + 16)` (Schneider et al. 2020,
 //! "Improving robustness against common corruptions by covariate shift adaptation", NeurIPS). Nothing else moves.
+//!
+//! A backbone's statistics are those of the images that it was pre-trained on, not of the source. Where the source is given it is
+//! seen by statistics of its own too, and a head is fitted to that: what lies between the domains is left out, and no more.
 
 use crate::{Backbone, Error, Session};
 use headstart_data::Picture;

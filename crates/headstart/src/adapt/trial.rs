@@ -41,7 +41,7 @@ pub(super) struct Adaptation<'a> {
     pub(super) options: &'a AdaptOptions,
     pub(super) head: LinearHead,
     pub(super) l2: f64,
-    pub(super) source: Option<(Labelled, Source)>,
+    pub(super) source: Option<Labelled>,
     /// The source in the style that is tried.
     pub(super) redrawn: Option<(Style, Source)>,
     pub(super) namings: Namings,
@@ -80,7 +80,7 @@ impl Adaptation<'_> {
             Some(method) if !everything => method.style,
             _ => self.namings.best_style(),
         };
-        if let (Some(style), Some((images, _))) = (style, &self.source) {
+        if let (Some(style), Some(images)) = (style, &self.source) {
             let (session, seed) = (self.session, self.options.seed);
             let source = images.redrawn(session, &self.sites[0].backbone, style, REDRAWN, seed)?;
             self.redrawn = Some((style, source));
@@ -111,30 +111,41 @@ impl Adaptation<'_> {
 
     /// What the source calls the target: as it is through every trunk, and in every style where `everything` is asked for.
     fn name_target(&mut self, everything: bool) -> Result<(), Error> {
-        let Some((images, source)) = &self.source else { return Ok(()) };
+        let Some(images) = &self.source else { return Ok(()) };
         let (session, plain) = (self.session, &self.sites[0]);
         for (site, statistics) in self.sites.iter().zip([false, true]) {
-            self.namings.add(session, Way { style: None, statistics }, source, &site.target)?;
+            if let Some(source) = &site.source {
+                let way = Way { style: None, statistics };
+                self.namings.add(session, way, source, &site.target, None)?;
+            }
         }
         for style in Style::ALL.into_iter().filter(|_| everything) {
             let source = images.redrawn(session, &plain.backbone, style, NAMED_BY, self.options.seed)?;
             let way = Way { style: Some(style), statistics: false };
-            self.namings.add(session, way, &source, &plain.target)?;
+            self.namings.add(session, way, &source, &plain.target, plain.source.as_ref())?;
         }
         Ok(())
     }
 
-    /// The second site: the target's own statistics.
+    /// The second site: each domain by its own statistics. Those of the weights are of other images than the source, so that
+    /// the target's alone would move more than lies between the domains.
     fn restate(&mut self) -> Result<(), Error> {
         let all: Vec<&Picture> = self.photos.pictures.iter().collect();
         let plain = &self.sites[0].backbone;
         let (params, moved) = restate(self.session, plain, &all, self.options.seed)?;
         let backbone = with_params(plain, params)?;
+        let own = |images: &Labelled| images.restated(self.session, plain, REDRAWN, self.options.seed);
+        let source = self.source.as_ref().map(own).transpose()?;
         self.spaces = 2;
-        self.add_site(backbone, moved)
+        self.add_site(backbone, source, moved)
     }
 
-    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>) -> Result<(), Error> {
+    fn add_site(
+        &mut self,
+        backbone: Backbone,
+        source: Option<Source>,
+        moved: Vec<MovedNorm>,
+    ) -> Result<(), Error> {
         let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
             let all: Vec<&Picture> = pictures.iter().collect();
             Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
@@ -145,7 +156,7 @@ impl Adaptation<'_> {
         };
         let eval = of(&self.eval, "adapted evaluation features")?;
         let few = of(&self.few, "adapted features of the few")?;
-        self.sites.push(Site { backbone, target, eval, few, moved });
+        self.sites.push(Site { backbone, source, target, eval, few, moved });
         Ok(())
     }
 
@@ -194,10 +205,13 @@ impl Adaptation<'_> {
         let source = match (method.style, redrawn) {
             (Some(style), None) => return Err(Error::NeedsSource { method: style.name() }),
             (_, Some((_, source))) => Some(source),
-            (None, None) => self.source.as_ref().map(|(_, source)| source),
+            (None, None) => self.sites[site].source.as_ref(),
         };
-        let own = match (redrawn, source) {
-            (Some(_), Some(Source { features, labels })) => self.fit(features, labels)?,
+        // The model's own head reads features of the source as the model sees it.
+        let own = match source {
+            Some(Source { features, labels }) if redrawn.is_some() || site > 0 => {
+                self.fit(features, labels)?
+            }
             _ => self.head.clone(),
         };
         match (method.head, &self.few) {
@@ -252,8 +266,12 @@ impl Adaptation<'_> {
         images: &Labelled,
         some: &[usize],
     ) -> Result<Vec<usize>, Error> {
-        let Some((_, plain)) = &self.source else { return Err(Error::NeedsSource { method: FEW }) };
-        let sources = [self.redrawn.as_ref().map_or(plain, |(_, source)| source), plain];
+        let mut sources: Vec<&Source> = self.sites.iter().filter_map(|site| site.source.as_ref()).collect();
+        match (sources.first_mut(), &self.redrawn) {
+            (None, _) => return Err(Error::NeedsSource { method: FEW }),
+            (Some(plain), Some((_, redrawn))) => *plain = redrawn,
+            (Some(_), None) => {}
+        }
         let (before, classes) = (self.namings.rows().len(), self.classes.len());
         let known: Vec<(usize, usize)> = some.iter().map(|&i| (before + i, images.labels[i])).collect();
         let mut votes = self.namings.votes().into_data();
@@ -303,7 +321,7 @@ impl Adaptation<'_> {
         };
         let backbone = with_params(&from.backbone, fit.run()?)?;
         let moved = from.moved.clone();
-        self.add_site(backbone, moved)
+        self.add_site(backbone, None, moved)
     }
 }
 
