@@ -1,7 +1,9 @@
 //! What is known of a file's content before it comes.
 
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// What is known of a file's content before it comes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +30,16 @@ impl Checksum {
             Checksum::Sha256(digits) => sha256.starts_with(digits.as_str()),
             Checksum::Unknown => true,
         }
+    }
+
+    /// Whether the file at `path` is there and has such a content.
+    pub fn is_of(&self, path: &Path) -> bool {
+        let sha256 = || -> io::Result<String> {
+            let mut hasher = Sha256::new();
+            add(&mut hasher, &mut File::open(path)?)?;
+            Ok(hex(hasher))
+        };
+        path.is_file() && (!self.is_known() || sha256().is_ok_and(|sha256| self.fits(&sha256)))
     }
 
     pub(crate) fn is_known(&self) -> bool {
@@ -77,6 +89,12 @@ mod tests {
         assert!(Checksum::starting_with("BA7816BF").fits(&sha));
         assert!(!Checksum::starting_with("ba7816b0").fits(&sha));
         assert!(Checksum::starting_with("").fits(&sha));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("abc");
+        assert!(!Checksum::Unknown.is_of(&path), "there is no such file");
+        std::fs::write(&path, "abc").unwrap();
+        assert!(Checksum::Unknown.is_of(&path) && Checksum::starting_with("ba7816bf").is_of(&path));
+        assert!(!Checksum::starting_with("ba7816b0").is_of(&path));
         assert_eq!(Checksum::starting_with("ba7816bf").to_string(), "SHA-256 ba7816bf..");
     }
 }

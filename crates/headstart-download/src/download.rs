@@ -12,7 +12,7 @@ use crate::{Checksum, Client, DownloadError, Watch};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
@@ -311,11 +311,4 @@ fn range(answer: &Response<Body>) -> Option<(u64, Option<u64>)> {
     let (start, end): (u64, u64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
     let total = if total.trim() == "*" { None } else { Some(total.trim().parse::<u64>().ok()?) };
     (start <= end && total.is_none_or(|total| end < total)).then_some((start, total))
-}
-
-/// SHA-256 of a file, in hexadecimal.
-pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    add(&mut hasher, &mut File::open(path)?)?;
-    Ok(hex(hasher))
 }

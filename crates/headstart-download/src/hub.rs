@@ -4,7 +4,6 @@
 //! commit. The ETag of a large file is its SHA-256; of a small one it is git's, which is not compared: only its size is.
 
 use crate::client::{Request, text};
-use crate::download::sha256_of;
 use crate::url::shown;
 use crate::{Checksum, Client, Download, DownloadError, Watch};
 use std::path::{Path, PathBuf};
@@ -185,9 +184,8 @@ fn kept(folder: &Path, revision: &str, file: &str) -> Option<HubFile> {
 }
 
 fn is_whole(path: &Path, checksum: &Checksum, size: Option<u64>) -> bool {
-    let length = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-    length.is_some_and(|length| size.is_none_or(|size| size == length))
-        && (!checksum.is_known() || sha256_of(path).is_ok_and(|sha| checksum.fits(&sha)))
+    let length = std::fs::metadata(path).map(|m| m.len());
+    length.is_ok_and(|length| size.is_none_or(|size| size == length)) && checksum.is_of(path)
 }
 
 /// Makes `link` lead to `blob`; a copy where the system has no links.

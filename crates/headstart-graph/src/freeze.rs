@@ -26,6 +26,11 @@ pub enum BnStats {
         /// How far they move a step, above 0 to 1 (PyTorch's default is 0.1).
         momentum: f64,
     },
+    /// By its running statistics, which move toward those of the batch all the same: what a network sees, looked at.
+    Watched {
+        /// How far they move a step, above 0 to 1.
+        momentum: f64,
+    },
 }
 
 /// A network cut at the freeze boundary.

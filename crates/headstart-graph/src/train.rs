@@ -60,9 +60,9 @@ impl Trainer {
         if let Some(before) = self.activations.take() {
             before.recycle(&self.spare);
         }
-        let batch = batch_norms(&self.graph, &self.freeze, self.stats);
+        let norms = norms_by(&self.graph, &self.freeze, self.stats);
         let engine = Engine { isa: Isa::current(), pool, spare: &self.spare };
-        let found = pass::forward(&engine, &self.graph, &self.units, params, input, &batch)?;
+        let found = pass::forward(&engine, &self.graph, &self.units, params, input, &norms)?;
         Ok(self.activations.insert(found).output())
     }
 
@@ -86,13 +86,13 @@ impl Trainer {
         Ok(&self.gradients)
     }
 
-    /// Moves the running statistics of the norms that went by the batch toward those of the last forward, by the
-    /// momentum of [`BnStats::Batch`]. Once a step; nothing where norms go by running statistics.
+    /// Moves the running statistics of trained norms toward those of the last forward, by the momentum of
+    /// [`BnStats::Batch`] or [`BnStats::Watched`]. Once a step; nothing for [`BnStats::Running`].
     ///
     /// # Errors
     /// Where a parameter is missing.
     pub fn update_statistics(&self, params: &mut Params) -> Result<(), GraphError> {
-        let BnStats::Batch { momentum } = self.stats else { return Ok(()) };
+        let (BnStats::Batch { momentum } | BnStats::Watched { momentum }) = self.stats else { return Ok(()) };
         self.activations.iter().try_for_each(|a| a.update_statistics(&self.graph, momentum, params))
     }
 }
@@ -106,11 +106,12 @@ fn check(graph: &Graph, params: &Params, input: &Tensor) -> Result<(), GraphErro
     Ok(())
 }
 
-/// Which nodes are norms by the statistics of the batch: those with a trained parameter.
-fn batch_norms(graph: &Graph, freeze: &Freeze, stats: BnStats) -> Vec<bool> {
-    let trained = |node: &crate::Node| node.params().iter().any(|p| freeze.is_trainable(&p.name));
-    let by_batch = |node| matches!(stats, BnStats::Batch { .. }) && trained(node);
-    graph.nodes().iter().map(|node| matches!(node.op, Op::BatchNorm2d(_)) && by_batch(node)).collect()
+/// By which statistics each node normalises, if it is a norm: those with a trained parameter by `stats`.
+fn norms_by(graph: &Graph, freeze: &Freeze, stats: BnStats) -> Vec<BnStats> {
+    let trained = |node: &crate::Node| {
+        matches!(node.op, Op::BatchNorm2d(_)) && node.params().iter().any(|p| freeze.is_trainable(&p.name))
+    };
+    graph.nodes().iter().map(|node| if trained(node) { stats } else { BnStats::Running }).collect()
 }
 
 #[cfg(test)]
@@ -247,7 +248,8 @@ mod tests {
             let freeze = freeze.unfreeze(&graph, "op").unwrap();
             let x = Tensor::from_fn(batch_shape(5, graph.input()), |_| rng.range(-3.0, 8.0) as f32);
             let weights = Tensor::from_fn(batch_shape(5, graph.output()), |_| rng.range(-1.0, 1.0) as f32);
-            for stats in [BnStats::Running, BnStats::Batch { momentum: 0.1 }] {
+            let moving = [BnStats::Batch { momentum: 0.1 }, BnStats::Watched { momentum: 0.1 }];
+            for stats in moving.into_iter().chain([BnStats::Running]) {
                 let trainer = || Trainer::new(graph.clone(), freeze.clone(), stats);
                 let loss = |params: &Params| -> f64 {
                     let mut trainer = trainer();
@@ -305,13 +307,20 @@ mod tests {
         still.forward(&params, &x, &Pool::single()).unwrap();
         still.update_statistics(&mut params).unwrap();
         assert_eq!(params, before);
-        let mut trainer = Trainer::new(graph, freeze, BnStats::Batch { momentum: 0.1 });
-        trainer.forward(&params, &x, &Pool::single()).unwrap();
-        assert_eq!(params, before, "a forward alone moves nothing");
-        trainer.update_statistics(&mut params).unwrap();
-        // Mean 3, unbiased variance 14 / 3.
-        let found = ["bn.running_mean", "bn.running_var"].map(|name| params.get(name).unwrap().data()[0]);
-        assert!((found[0] - 1.2).abs() < 1e-6 && (found[1] - 2.266_666_7).abs() < 1e-6, "{found:?}");
+        let still = still.forward(&before, &x, &Pool::single()).unwrap().clone();
+        for (stats, is_still) in
+            [(BnStats::Batch { momentum: 0.1 }, false), (BnStats::Watched { momentum: 0.1 }, true)]
+        {
+            let mut params = before.clone();
+            let mut trainer = Trainer::new(graph.clone(), freeze.clone(), stats);
+            let output = trainer.forward(&params, &x, &Pool::single()).unwrap();
+            assert_eq!(*output == still, is_still, "what is watched goes by running statistics");
+            assert_eq!(params, before, "a forward alone moves nothing");
+            trainer.update_statistics(&mut params).unwrap();
+            // Mean 3, unbiased variance 14 / 3.
+            let found = ["bn.running_mean", "bn.running_var"].map(|name| params.get(name).unwrap().data()[0]);
+            assert!((found[0] - 1.2).abs() < 1e-6 && (found[1] - 2.266_666_7).abs() < 1e-6, "{found:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ const TORCHVISION: Origin = Origin::Url("https://download.pytorch.org/models/");
 /// Where the authors of DeiT publish theirs.
 const DEIT: Origin = Origin::Url("https://dl.fbaipublicfiles.com/deit/");
 /// Where timm publishes what is not on the hub alone.
-const TIMM: &str = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/";
+const TIMM: &str = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/";
 
 /// ImageNet's mean and standard deviation, bilinear: torchvision's evaluation.
 const fn torchvision(

@@ -4,10 +4,9 @@
 use crate::sources::{Published, REVISION};
 use crate::{
     Home, Imported, ModelsError, Origin, Precision, PretrainedCfg, Sources, Whereabouts, import, registry,
-    sha256_hex,
 };
 use headstart_download::{Checksum, Client, Download, DownloadError, Watch, shown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Bytes of a parameter, and of what stands beside the parameters in a file: names, and counters of batch norms.
 const BYTES: u64 = 4;
@@ -116,7 +115,7 @@ fn from_url(
     let kept = sources.torch.as_ref().map(|folder| folder.join(published.file));
     // PyTorch's own, or what an interrupted import left.
     for (path, is_passing) in [(kept, false), (Some(passing.clone()), true)] {
-        if let Some(path) = path.filter(|path| is_whole(path, &checksum)) {
+        if let Some(path) = path.filter(|path| checksum.is_of(path)) {
             let from = path.display().to_string();
             return Ok(Got { path, from, downloaded: false, resumed: 0, checked, passing: is_passing });
         }
@@ -135,13 +134,10 @@ fn from_url(
     Ok(Got { path: passing, from, downloaded: true, resumed, checked, passing: true })
 }
 
-fn is_whole(path: &Path, checksum: &Checksum) -> bool {
-    path.is_file() && std::fs::read(path).is_ok_and(|bytes| checksum.fits(&sha256_hex(&bytes)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sha256_hex;
     use headstart_download::{Hub, Unwatched};
     use headstart_testing::server::{Server, serve};
     use std::time::Duration;

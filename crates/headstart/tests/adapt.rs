@@ -150,7 +150,7 @@ fn every_method_gives_the_same_bytes_for_any_number_of_threads() {
     let mut methods = Method::plain();
     methods.extend(Method::styled(Style::Edges));
     methods.extend(
-        ["few", "adabn+few", "tent", "shot", "edges+adabn+prototypes+shot"]
+        ["few", "adabn+few", "tent", "shot", "edges+prototypes+shot", "adabn+prototypes+shot"]
             .map(|m| Method::parse(m).unwrap()),
     );
     let few = domain.few(2);

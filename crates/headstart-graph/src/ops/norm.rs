@@ -72,20 +72,30 @@ impl BatchNorm2d {
             shift: single(&shift),
             mean: p.mean.to_vec(),
             deviation: p.var.iter().map(|&v| (f64::from(v) + self.eps).sqrt()).collect(),
+            by_batch: false,
             moments: None,
         }
     }
 
+    /// The norm by its running statistics, with those of `x` `[.., channels]`.
+    pub(crate) fn watched(&self, engine: &Engine, p: NormParams, x: &[f32]) -> Normed {
+        Normed { moments: Some(self.moments(engine, x)), ..self.running(p) }
+    }
+
+    fn moments(&self, engine: &Engine, x: &[f32]) -> Moments {
+        let (mean, var) = moments(engine.isa, engine.pool, x, self.channels);
+        Moments { mean, var, count: (x.len() / self.channels) as f64 }
+    }
+
     /// The norm by the statistics of `x` `[.., channels]`.
     pub(crate) fn batch(&self, engine: &Engine, p: NormParams, x: &[f32]) -> Normed {
-        let (mean, var) = moments(engine.isa, engine.pool, x, self.channels);
-        let deviation: Vec<f64> = var.iter().map(|v| (v + self.eps).sqrt()).collect();
+        let found = self.moments(engine, x);
+        let deviation: Vec<f64> = found.var.iter().map(|v| (v + self.eps).sqrt()).collect();
         let scale = |c: usize| f64::from(p.weight[c]) / deviation[c];
-        let shift = |c: usize| f64::from(p.bias[c]) - mean[c] * scale(c);
+        let shift = |c: usize| f64::from(p.bias[c]) - found.mean[c] * scale(c);
         let (scale, shift): (Vec<f64>, Vec<f64>) = (0..self.channels).map(|c| (scale(c), shift(c))).unzip();
-        let (scale, shift, center) = (single(&scale), single(&shift), single(&mean));
-        let count = (x.len() / self.channels) as f64;
-        Normed { scale, shift, mean: center, deviation, moments: Some(Moments { mean, var, count }) }
+        let (scale, shift, mean) = (single(&scale), single(&shift), single(&found.mean));
+        Normed { scale, shift, mean, deviation, by_batch: true, moments: Some(found) }
     }
 }
 
@@ -98,7 +108,9 @@ pub(crate) struct Normed {
     pub(crate) mean: Vec<f32>,
     /// `sqrt(var + eps)`.
     pub(crate) deviation: Vec<f64>,
-    /// Those of the batch, where it was normalised by them.
+    /// Whether the mean and deviation are those of the batch.
+    pub(crate) by_batch: bool,
+    /// Statistics of the batch, where it was looked at.
     pub(crate) moments: Option<Moments>,
 }
 
@@ -118,7 +130,9 @@ impl Normed {
     pub(crate) fn gradient_factors(&self, sums: &[f64], products: &[f64]) -> [Vec<f32>; 3] {
         let channels = 0..self.scale.len();
         let zeros = || vec![0.0; self.scale.len()];
-        let Some(moments) = &self.moments else { return [self.scale.clone(), zeros(), zeros()] };
+        let Some(moments) = self.moments.as_ref().filter(|_| self.by_batch) else {
+            return [self.scale.clone(), zeros(), zeros()];
+        };
         let scale = |c: usize| f64::from(self.scale[c]);
         let b = |c: usize| -scale(c) * products[c] / moments.count / (self.deviation[c] * self.deviation[c]);
         let c = |c: usize| -scale(c) * sums[c] / moments.count;

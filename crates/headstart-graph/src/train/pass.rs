@@ -7,11 +7,11 @@ use crate::ops::conv::Epilogue;
 use crate::ops::norm::{BatchNorm2d, NormParams, Normed};
 use crate::ops::{Conv2d, Engine, batch_shape};
 use crate::params::full_name;
-use crate::{Freeze, Graph, GraphError, Node, Op, Params};
+use crate::{BnStats, Freeze, Graph, GraphError, Node, Op, Params};
 use headstart_kernels::{self as kernels, Buffer, Masked, Spare};
 use headstart_tensor::{Shape, Tensor};
 
-/// A norm that went by the batch; with its input, where that is no unit's output.
+/// A norm for which the batch was looked at; with its input, where that is no unit's output.
 type Moved = (Normed, Option<Buffer>);
 
 /// What a forward pass leaves to the backward pass.
@@ -19,7 +19,7 @@ type Moved = (Normed, Option<Buffer>);
 pub(super) struct Activations {
     /// The outputs of the units, and the input, by node.
     values: Vec<Option<Buffer>>,
-    /// The norms that went by the batch, by node.
+    /// The norms for which the batch was looked at, by node.
     normed: Vec<Option<Moved>>,
     output: Tensor,
 }
@@ -85,14 +85,14 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// `by_batch`: which nodes are norms by the statistics of the batch.
+/// `norms`: by which statistics each node normalises, if it is a norm.
 pub(super) fn forward(
     engine: &Engine,
     graph: &Graph,
     units: &[Unit],
     params: &Params,
     input: &Tensor,
-    by_batch: &[bool],
+    norms: &[BnStats],
 ) -> Result<Activations, GraphError> {
     let nodes = graph.nodes();
     let mut found = Activations {
@@ -106,7 +106,7 @@ pub(super) fn forward(
             Kind::Chain(chain) => {
                 let x = found.value(unit.input);
                 let parts = Parts::of(graph, unit, chain);
-                let (out, normed) = parts.forward(engine, params, &found, x, by_batch)?;
+                let (out, normed) = parts.forward(engine, params, &found, x, norms)?;
                 if let Some((i, ..)) = parts.norm {
                     found.normed[i] = normed;
                 }
@@ -123,14 +123,14 @@ pub(super) fn forward(
 }
 
 impl Parts<'_> {
-    /// The chain's output, and its norm where that went by the batch.
+    /// The chain's output, and its norm where the batch was looked at for it.
     fn forward(
         &self,
         engine: &Engine,
         params: &Params,
         found: &Activations,
         x: &[f32],
-        by_batch: &[bool],
+        norms: &[BnStats],
     ) -> Result<(Buffer, Option<Moved>), GraphError> {
         let residual = self.chain.other.map(|i| found.value(i));
         let activation = self.chain.activation.map(|a| a.kernel());
@@ -140,12 +140,12 @@ impl Parts<'_> {
             kernels::scale_and_shift(engine.isa, engine.pool, x, by, residual, activation, &mut out);
             out
         };
-        let moving = self.norm.filter(|(i, ..)| by_batch[*i]);
+        let looked_at = self.norm.filter(|(i, ..)| norms[*i] != BnStats::Running);
         let running = |n: (usize, &Node, &BatchNorm2d)| Ok(n.2.running(norm_params(params, n.1)?));
         let Some((node, conv, sizes)) = &self.conv else {
-            return match (self.norm, moving) {
-                (_, Some((_, node, norm))) => {
-                    let normed = by_the_batch(engine, params, node, norm, x)?;
+            return match (self.norm, looked_at) {
+                (_, Some((i, node, norm))) => {
+                    let normed = looked(engine, params, (node, norm, norms[i]), x)?;
                     Ok((then(Some(&normed), x), Some((normed, None))))
                 }
                 (Some(norm), None) => Ok((then(Some(&running(norm)?), x), None)),
@@ -154,9 +154,9 @@ impl Parts<'_> {
         };
         let weight = params.of(&node.name, "weight")?.data();
         let bias = conv.bias.then(|| params.of(&node.name, "bias")).transpose()?.map(Tensor::data);
-        if let Some((_, norm_node, norm)) = moving {
+        if let Some((i, norm_node, norm)) = looked_at {
             let z = conv.forward(engine, sizes, x, weight, Epilogue { bias, ..Epilogue::default() });
-            let normed = by_the_batch(engine, params, norm_node, norm, &z)?;
+            let normed = looked(engine, params, (norm_node, norm, norms[i]), &z)?;
             return Ok((then(Some(&normed), &z), Some((normed, Some(z)))));
         }
         let normed = self.norm.map(running).transpose()?;
@@ -167,17 +167,21 @@ impl Parts<'_> {
     }
 }
 
-fn by_the_batch(
+/// A norm of the batch `x`, with its statistics.
+fn looked(
     engine: &Engine,
     params: &Params,
-    node: &Node,
-    norm: &BatchNorm2d,
+    (node, norm, stats): (&Node, &BatchNorm2d, BnStats),
     x: &[f32],
 ) -> Result<Normed, GraphError> {
     if x.len() <= norm.channels {
         return Err(GraphError::LoneValue { node: node.name.clone() });
     }
-    Ok(norm.batch(engine, norm_params(params, node)?, x))
+    let params = norm_params(params, node)?;
+    Ok(match stats {
+        BnStats::Batch { .. } => norm.batch(engine, params, x),
+        BnStats::Running | BnStats::Watched { .. } => norm.watched(engine, params, x),
+    })
 }
 
 /// Gradients on their way down, by node, and those that have arrived.

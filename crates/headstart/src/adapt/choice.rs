@@ -6,7 +6,7 @@ use crate::head::LinearHead;
 use crate::{Error, Session};
 use headstart_tensor::{Rng, Tensor};
 
-/// How much more worth than the unadapted model an adapted one must have: less may be chance.
+/// How much more an adapted model's answers must be worth: less may be chance.
 const MARGIN: f64 = 0.05;
 /// The share of the unadapted answers' diversity that adapted ones keep: less is a class that swallows others.
 const DIVERSITY: f64 = 0.9;
@@ -17,17 +17,22 @@ const MOST: usize = 3000;
 
 /// The method that is taken, the first being that of the unadapted model; and why.
 ///
-/// Of those whose answers are about as diverse as the unadapted ones, the one of the most worth ([`super::Score::worth`]), if
-/// that is clearly more than the unadapted model has.
+/// Of those whose answers are about as diverse as the unadapted ones, the one that gains most ([`super::Score::gain`]), if that
+/// is clearly something.
 pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     if let Some(chosen) = best_by_few(tried) {
         return chosen;
     }
     let none = &tried[0].score;
-    let worth = |i: usize| tried[i].score.worth();
-    let sound =
-        |i: &usize| tried[*i].score.diversity >= DIVERSITY * none.diversity && worth(*i) > worth(0) + MARGIN;
-    let best = (1..tried.len()).filter(sound).reduce(|best, i| if worth(i) > worth(best) { i } else { best });
+    if none.naming.is_none() && tried.iter().any(|t| t.score.naming.is_some()) {
+        let kept = "the source has no second way to name the target's classes: the unadapted model is kept";
+        return (0, kept.to_owned());
+    }
+    let gain = |i: usize| tried[i].score.gain(none);
+    let named = |i: usize| tried[i].score.naming.is_some() == none.naming.is_some();
+    let diverse = |i: usize| tried[i].score.diversity >= DIVERSITY * none.diversity;
+    let sound = |i: &usize| named(*i) && diverse(*i) && gain(*i) > MARGIN;
+    let best = (1..tried.len()).filter(sound).reduce(|best, i| if gain(i) > gain(best) { i } else { best });
     let Some(best) = best else {
         let kept = "no method has clearly more worth (agreement x naming): the unadapted model is kept";
         return (0, kept.to_owned());
@@ -37,7 +42,7 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
         "images that look alike are answered alike more often ({:.3}, unadapted {:.3})",
         more.agreement, less.agreement
     );
-    let names = match (more.naming, less.naming) {
+    let names = match (more.naming, more.unadapted_naming) {
         (Some(more), Some(less)) => {
             format!("; other namings of the classes say the same more often ({more:.3}, unadapted {less:.3})")
         }
@@ -47,12 +52,12 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     (best, alike + &names)
 }
 
-/// Where a few labels are there, the method that they are answered rightly by most; the more worth among equals.
+/// Where a few labels are there, the method that they are answered rightly by most; the one that gains more among equals.
 fn best_by_few(tried: &[Tried]) -> Option<(usize, String)> {
     let right = |i: usize| tried[i].few;
     right(0)?;
     let better = |a: usize, b: usize| {
-        let by = |i: usize| (right(i).unwrap_or(0.0), tried[i].score.worth());
+        let by = |i: usize| (right(i).unwrap_or(0.0), tried[i].score.gain(&tried[0].score));
         by(a).partial_cmp(&by(b)) == Some(std::cmp::Ordering::Greater)
     };
     let best = (0..tried.len()).reduce(|best, i| if better(i, best) { i } else { best })?;
@@ -110,7 +115,13 @@ mod tests {
     fn tried(scores: &[(f64, f64, f64)]) -> Vec<Tried> {
         let of = |&(agreement, naming, diversity): &(f64, f64, f64)| Tried {
             method: String::new(),
-            score: Score { agreement, naming: Some(naming), entropy: 0.5, diversity },
+            score: Score {
+                agreement,
+                naming: Some(naming),
+                unadapted_naming: Some(0.6),
+                entropy: 0.5,
+                diversity,
+            },
             answers: Vec::new(),
             seconds: 0.0,
             few: None,
@@ -131,9 +142,13 @@ mod tests {
         assert_eq!(best(&tried(&[none, a, b, b])).0, 2, "the first of equals");
         assert_eq!(best(&tried(&[none])).0, 0);
         let mut sourceless = tried(&[none, (0.4, 0.1, 0.8)]);
-        sourceless.iter_mut().for_each(|t| t.score.naming = None);
+        sourceless.iter_mut().for_each(|t| (t.score.naming, t.score.unadapted_naming) = (None, None));
         let (taken, why) = best(&sourceless);
         assert!(taken == 1 && why.contains("without --source"), "{why}");
+        // With a source that says nothing of the unadapted model there is nothing to compare.
+        sourceless[1].score.naming = Some(0.9);
+        let (taken, why) = best(&sourceless);
+        assert!(taken == 0 && why.contains("no second way"), "{why}");
     }
 
     #[test]
@@ -143,7 +158,7 @@ mod tests {
         let (taken, why) = best(&some);
         assert!(taken == 2 && why.starts_with("70 % of the few"), "{why}");
         some[1].few = Some(0.7);
-        assert_eq!(best(&some).0, 1, "the more worth among equals");
+        assert_eq!(best(&some).0, 1, "the one that gains more among equals");
     }
 
     #[test]

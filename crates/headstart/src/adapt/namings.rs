@@ -20,6 +20,11 @@ pub(super) struct Way {
     pub(super) statistics: bool,
 }
 
+impl Way {
+    /// That of the model as it is.
+    pub(super) const UNADAPTED: Way = Way { style: None, statistics: false };
+}
+
 /// What cosines are multiplied by to become logits.
 const SHARPNESS: f32 = 20.0;
 
@@ -89,19 +94,21 @@ impl Namings {
         Ok(())
     }
 
-    /// How much `answers` of all rows, which came about that way, are like the namings of other ways: their mean kappa. A naming
-    /// that is much like the own one says little more, and counts as much less. `None` where there is no other.
-    pub(super) fn support(&self, way: Option<Way>, answers: &[usize]) -> Option<f64> {
+    /// How much `answers` of all rows are like the namings of other ways than `ways`: their mean kappa. A naming that is much
+    /// like one of these says little more, and counts as much less. `None` where there is no other.
+    ///
+    /// Answers of two ways are compared fairly by what knows neither: with both among `ways`.
+    pub(super) fn support(&self, ways: &[Way], answers: &[usize]) -> Option<f64> {
         let some: Vec<usize> = self.rows.iter().map(|&row| answers[row]).collect();
-        self.agreed(way, &some)
+        self.agreed(ways, &some)
     }
 
     /// The same for answers of the rows that are named.
-    fn agreed(&self, way: Option<Way>, answers: &[usize]) -> Option<f64> {
-        let own = self.ways.iter().position(|w| Some(*w) == way);
+    fn agreed(&self, ways: &[Way], answers: &[usize]) -> Option<f64> {
+        let own: Vec<usize> = (0..self.ways.len()).filter(|&i| ways.contains(&self.ways[i])).collect();
         let (mut sum, mut weights) = (0.0, 0.0);
-        for (i, named) in self.answers.iter().enumerate().filter(|(i, _)| Some(*i) != own) {
-            let weight = self.weights[i] * own.map_or(1.0, |own| 1.0 - self.alike[own][i]);
+        for (i, named) in self.answers.iter().enumerate().filter(|(i, _)| !own.contains(i)) {
+            let weight = own.iter().fold(self.weights[i], |w, &own| w * (1.0 - self.alike[own][i]));
             sum += weight * kappa(answers.iter().copied().zip(named.iter().copied()));
             weights += weight;
         }
@@ -111,7 +118,7 @@ impl Namings {
     /// The style whose naming the others support most, if none of the source as it is has more.
     pub(super) fn best_style(&self) -> Option<Style> {
         let plain = (0..self.ways.len()).filter(|&i| !self.ways[i].statistics);
-        let worth = |i: usize| self.agreed(Some(self.ways[i]), &self.answers[i]).unwrap_or(0.0);
+        let worth = |i: usize| self.agreed(&[self.ways[i]], &self.answers[i]).unwrap_or(0.0);
         let best = plain.reduce(|best, i| if worth(i) > worth(best) { i } else { best });
         best.and_then(|i| self.ways[i].style)
     }
@@ -152,6 +159,9 @@ mod tests {
     use super::*;
     use crate::adapt::testing::{cluster, quiet};
 
+    /// A way that none of these namings came about.
+    const OTHER: Way = Way { style: None, statistics: true };
+
     fn way(style: Option<Style>) -> Way {
         Way { style, statistics: false }
     }
@@ -173,15 +183,16 @@ mod tests {
     fn answers_are_supported_by_namings_of_another_way() {
         quiet(|session| {
             let (found, labels) = namings(session, &[(None, 0)]);
-            assert_eq!(found.support(Some(way(None)), &labels), None, "none of another way");
-            assert!(found.support(None, &labels).unwrap() > 0.95);
+            assert_eq!(found.support(&[way(None)], &labels), None, "none of another way");
+            assert!(found.support(&[OTHER], &labels).unwrap() > 0.95);
             assert!(
-                found.support(None, &labels.iter().map(|c| (c + 1) % 3).collect::<Vec<_>>()).unwrap() < -0.4
+                found.support(&[OTHER], &labels.iter().map(|c| (c + 1) % 3).collect::<Vec<_>>()).unwrap()
+                    < -0.4
             );
             assert!(
-                found.support(None, &labels.iter().map(|&c| c.min(1)).collect::<Vec<_>>()).unwrap() < 0.6
+                found.support(&[OTHER], &labels.iter().map(|&c| c.min(1)).collect::<Vec<_>>()).unwrap() < 0.6
             );
-            assert_eq!(found.support(None, &[2; 240]), Some(0.0));
+            assert_eq!(found.support(&[OTHER], &[2; 240]), Some(0.0));
         });
     }
 
@@ -194,8 +205,9 @@ mod tests {
             let votes = found.votes();
             let (right, wrong) = (votes.row(0)[labels[0]], votes.row(0)[(labels[0] + 1) % 3]);
             assert!((right - 0.5).abs() < 0.05 && (wrong - 0.5).abs() < 0.05, "{right} {wrong}");
-            // What is like the own naming is no support.
-            assert!(found.support(Some(way(None)), &found.answers[0]).unwrap() < 0.0);
+            // What is like the own naming is no support, and what knows both is no judge between them.
+            assert_eq!(found.support(&[way(None), way(Some(Style::Edges))], &labels), None);
+            assert!(found.support(&[way(None)], &found.answers[0]).unwrap() < 0.0);
         });
     }
 
@@ -209,8 +221,8 @@ mod tests {
             let turned = Source { features, labels: known.iter().map(|c| (c + 1) % 3).collect() };
             found.add(session, way(Some(Style::Lines)), &turned, &target, Some(&plain)).unwrap();
             assert_eq!(found.weights[1], 0.0);
-            assert!(found.support(None, &labels).unwrap() > 0.95);
-            assert_eq!(found.support(Some(way(None)), &labels), None, "nobody else says anything");
+            assert!(found.support(&[OTHER], &labels).unwrap() > 0.95);
+            assert_eq!(found.support(&[way(None)], &labels), None, "nobody else says anything");
             assert_eq!(found.best_style(), None);
         });
     }

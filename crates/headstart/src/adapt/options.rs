@@ -35,7 +35,8 @@ impl Method {
     /// [`super::Alignment`], that of an objective for the tail. An objective for norms alone brings `adabn` with it.
     ///
     /// # Errors
-    /// Where a part is unknown, with the nearest, or is of the kind of another one.
+    /// Where a part is unknown, with the nearest, or is of the kind of another one, or a redrawn source is asked to be seen by
+    /// the target's statistics.
     pub fn parse(text: &str) -> Result<Method, Error> {
         let mut found = Method::NONE;
         for part in text.split('+').filter(|_| text != "none") {
@@ -56,6 +57,10 @@ impl Method {
             found.style = style.or(found.style);
             found.head = head.or(found.head);
             found.tail = tail.map(|o| o.name()).or(found.tail);
+        }
+        if found.style.is_some() && found.statistics {
+            let known = "a style, or batch norm statistics (adabn, tent), which are of pictures as they are: not both";
+            return Err(Error::UnknownMethod { found: text.to_owned(), known: known.to_owned() });
         }
         Ok(found)
     }
@@ -97,7 +102,7 @@ impl Method {
             tail: Some(o.name()),
             ..self
         };
-        objectives().into_iter().map(tail).collect()
+        objectives().into_iter().filter(|o| self.style.is_none() || !o.norms_only).map(tail).collect()
     }
 
     /// Whether it looks at the source.
@@ -186,7 +191,16 @@ mod tests {
             assert_eq!(Method::parse(&method.name()).unwrap(), method, "{}", method.name());
         }
         assert_eq!(Method::parse("tent").unwrap().name(), "adabn+tent");
-        for wrong in ["adabn+adabn", "edges+lines", "prototypes+coral", "tent+shot", "", "coral+"] {
+        for wrong in [
+            "adabn+adabn",
+            "edges+lines",
+            "edges+adabn",
+            "edges+tent",
+            "prototypes+coral",
+            "tent+shot",
+            "",
+            "coral+",
+        ] {
             assert!(Method::parse(wrong).is_err(), "{wrong}");
         }
         let error = Method::parse("edges+prototype").unwrap_err().to_string();

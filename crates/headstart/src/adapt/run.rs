@@ -79,20 +79,15 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     let kept = target.kept.iter().map(|&i| pictures[i].clone()).collect();
     let photos = Photos { pictures: kept, hashes: target.hashes, labels: Vec::new() };
     let l2 = manifest.recipe.l2.unwrap_or(L2::FALLBACK);
-    let plain = Site {
-        backbone,
-        source: source_features,
-        target: target.values,
-        eval: eval_features,
-        few: few_features,
-        moved: Vec::new(),
-    };
+    let plain =
+        Site { backbone, target: target.values, eval: eval_features, few: few_features, moved: Vec::new() };
     let mut adaptation = Adaptation {
         session,
         options,
-        head,
         l2,
+        head,
         source,
+        source_features,
         redrawn: None,
         namings: Namings::new(classes.len(), some(photos.hashes.len(), NAMED, options.seed, "named")),
         photos,

@@ -11,7 +11,8 @@
 //! (agreement of classifiers stands for accuracy without labels: Platanios et al. 2014, "Estimating Accuracy from Unlabeled
 //! Data", UAI). A cluster under a wrong name shows here.
 //!
-//! A method's worth is the product of both: neither alone is enough.
+//! Answers are worth the product of both: neither alone is enough. They are compared with those of the unadapted model, by namings that
+//! are neither's: its own naming would praise it, and praise others more where it is right.
 
 use super::domains::{centred, hard, soft, unit};
 use super::namings::{Namings, Way, kappa};
@@ -32,8 +33,11 @@ const NEIGHBOURS: usize = 10;
 pub struct Score {
     /// Whether neighbours are answered alike, beyond chance; at most 1.
     pub agreement: f64,
-    /// Whether class means of the source that are made in other ways answer alike, beyond chance; `null` without a source.
+    /// Whether class means of the source that are made in other ways than these answers and the unadapted ones answer alike,
+    /// beyond chance; `null` without a source.
     pub naming: Option<f64>,
+    /// The same class means' naming of the unadapted model: what `naming` is to be compared with.
+    pub unadapted_naming: Option<f64>,
     /// Mean entropy of the probabilities, 0 (certain) to 1 (every class as probable).
     pub entropy: f64,
     /// Entropy of the mean probabilities, 0 (all one class) to 1 (every class as often). `diversity - entropy` is the mutual
@@ -42,10 +46,15 @@ pub struct Score {
 }
 
 impl Score {
-    /// What methods are compared by; without a source the agreement alone.
-    pub fn worth(&self) -> f64 {
-        self.agreement.max(0.0) * self.naming.map_or(1.0, |naming| naming.max(0.0))
+    /// How much more the answers are worth than those of the unadapted model, whose score is `none`.
+    pub fn gain(&self, none: &Score) -> f64 {
+        worth(self.agreement, self.naming) - worth(none.agreement, self.unadapted_naming)
     }
+}
+
+/// Without a source the agreement alone.
+fn worth(agreement: f64, naming: Option<f64>) -> f64 {
+    agreement.max(0.0) * naming.map_or(1.0, |naming| naming.max(0.0))
 }
 
 /// What the score looks at, of some of the target's rows.
@@ -55,6 +64,8 @@ pub(super) struct Neighbourhoods {
     rows: Vec<usize>,
     /// In each feature space the nearest to each, as positions among them.
     nearest: Vec<Vec<Vec<usize>>>,
+    /// What the unadapted model answers to all of them.
+    unadapted: Vec<usize>,
 }
 
 /// The nearest [`NEIGHBOURS`] of each of `rows` `[n, d]`, at length 1, by the cosine.
@@ -93,8 +104,17 @@ pub(super) fn some(n: usize, most: usize, seed: u64, name: &str) -> Vec<usize> {
 }
 
 impl Neighbourhoods {
-    /// Those of rows in feature spaces `[n, d]` of the same images, centred, by the cosine.
-    pub(super) fn of(session: &Session, spaces: &[&Tensor], seed: u64) -> Result<Neighbourhoods, Error> {
+    /// Those of rows in feature spaces `[n, d]` of the same images, centred, by the cosine, which the unadapted model answers
+    /// so.
+    ///
+    /// # Errors
+    /// Where a feature is not finite.
+    pub(super) fn of(
+        session: &Session,
+        spaces: &[&Tensor],
+        unadapted: Vec<usize>,
+        seed: u64,
+    ) -> Result<Neighbourhoods, Error> {
         let pool = session.pool;
         let rows = some(spaces.first().map_or(0, |s| s.dims()[0]), MOST, seed, "neighbourhoods");
         let mut found = Vec::new();
@@ -102,19 +122,18 @@ impl Neighbourhoods {
             let some = unit(pool, &centred(pool, space, false)?.0.rows(&rows));
             found.push(nearest(session, &some)?);
         }
-        Ok(Neighbourhoods { rows, nearest: found })
+        Ok(Neighbourhoods { rows, nearest: found, unadapted })
     }
 
     /// The score of logits `[n, classes]` of all rows, which came about that way.
-    ///
-    /// # Errors
-    /// Never for logits of these rows.
-    pub(super) fn score(&self, namings: &Namings, way: Option<Way>, logits: &Tensor) -> Score {
+    pub(super) fn score(&self, namings: &Namings, way: Way, logits: &Tensor) -> Score {
         let all = hard(logits);
         let answers: Vec<usize> = self.rows.iter().map(|&row| all[row]).collect();
         let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
         let agreement = mean(self.nearest.iter().map(|near| agreement(&answers, near)).collect());
-        let naming = namings.support(way, &all);
+        let ways = [Way::UNADAPTED, way];
+        let (naming, unadapted_naming) =
+            (namings.support(&ways, &all), namings.support(&ways, &self.unadapted));
         let (classes, n) = (logits.row_len(), logits.dims()[0].max(1) as f64);
         let probabilities = soft(logits);
         let mut mean = vec![0.0; classes];
@@ -126,7 +145,7 @@ impl Neighbourhoods {
         }
         let most = (classes as f64).ln();
         let (entropy, diversity) = (entropy / most, nats(mean.into_iter()) / most);
-        Score { agreement, naming, entropy, diversity }
+        Score { agreement, naming, unadapted_naming, entropy, diversity }
     }
 }
 
@@ -150,8 +169,9 @@ mod tests {
         quiet(|session| {
             let (rows, labels) = cluster(240, 3, 5);
             let (found, none) =
-                (Neighbourhoods::of(session, &[&rows], 0).unwrap(), Namings::new(3, Vec::new()));
-            let score = |answers: Vec<usize>| found.score(&none, None, &one_hot(&answers, 3)).agreement;
+                (Neighbourhoods::of(session, &[&rows], Vec::new(), 0).unwrap(), Namings::new(3, Vec::new()));
+            let score =
+                |answers: Vec<usize>| found.score(&none, Way::UNADAPTED, &one_hot(&answers, 3)).agreement;
             assert!(score(labels.clone()) > 0.95);
             assert!(score(labels.iter().map(|c| (c + 1) % 3).collect()) > 0.95, "names do not matter");
             assert_eq!(score(vec![1; 240]), 0.0, "one answer to all agrees by chance alone");
@@ -168,18 +188,28 @@ mod tests {
         quiet(|session| {
             let (rows, labels) = cluster(30, 3, 6);
             let (found, none) =
-                (Neighbourhoods::of(session, &[&rows], 0).unwrap(), Namings::new(3, Vec::new()));
+                (Neighbourhoods::of(session, &[&rows], Vec::new(), 0).unwrap(), Namings::new(3, Vec::new()));
             let certain = Tensor::from_fn([30, 3], |i| if labels[i / 3] == i % 3 { 50.0 } else { 0.0 });
-            let score = found.score(&none, None, &certain);
+            let score = found.score(&none, Way::UNADAPTED, &certain);
             assert!(score.entropy < 1e-6 && (score.diversity - 1.0).abs() < 1e-6, "{score:?}");
-            let same = found.score(&none, None, &Tensor::zeros([30, 3]));
+            let same = found.score(&none, Way::UNADAPTED, &Tensor::zeros([30, 3]));
             assert!((same.entropy - 1.0).abs() < 1e-6, "{same:?}");
         });
     }
 
     #[test]
-    fn worth_asks_for_both() {
-        let of = |agreement, naming| Score { agreement, naming, entropy: 0.5, diversity: 0.5 }.worth();
-        assert_eq!((of(0.5, Some(0.5)), of(0.5, None), of(0.9, Some(-0.2))), (0.25, 0.5, 0.0));
+    fn worth_asks_for_both_and_is_compared_by_the_same_namings() {
+        let of = |agreement, naming, unadapted_naming| Score {
+            agreement,
+            naming,
+            unadapted_naming,
+            entropy: 0.5,
+            diversity: 0.5,
+        };
+        let (none, sourceless) = (of(0.5, Some(0.5), Some(0.5)), of(0.25, None, None));
+        assert_eq!(none.gain(&none), 0.0);
+        assert_eq!(of(1.0, Some(0.5), Some(0.25)).gain(&none), 0.375);
+        assert_eq!(of(0.9, Some(-0.2), Some(0.5)).gain(&none), -0.25);
+        assert_eq!(of(0.5, None, None).gain(&sourceless), 0.25);
     }
 }

@@ -2,8 +2,9 @@
 
 use super::domains::Source;
 use super::score::some;
-use super::statistics::{MovedNorm, restate};
+use super::statistics::MovedNorm;
 use crate::evaluate::labels;
+use crate::head::LinearHead;
 use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
 use headstart_data::{Dataset, Item, OpenOptions, Picture, Style, TextColumns};
 use headstart_graph::Params;
@@ -13,14 +14,19 @@ use std::path::Path;
 /// A trunk, and what the target looks like through it.
 pub(super) struct Site {
     pub(super) backbone: Backbone,
-    /// What labelled images of the source look like; by statistics of their own where the target is seen by its own.
-    pub(super) source: Option<Source>,
     pub(super) target: Tensor,
     /// Of the images to measure on.
     pub(super) eval: Option<Tensor>,
     /// Of the few that are labelled.
     pub(super) few: Option<Tensor>,
     pub(super) moved: Vec<MovedNorm>,
+}
+
+/// The source in a style, and the head that is fitted to it.
+pub(super) struct Redrawn {
+    pub(super) style: Style,
+    pub(super) source: Source,
+    pub(super) head: LinearHead,
 }
 
 /// Labelled images of known classes that can be read.
@@ -71,37 +77,10 @@ impl Labelled {
         most: usize,
         seed: u64,
     ) -> Result<Source, Error> {
-        let what = format!("source in {}", style.name());
-        self.through(session, &redrawing(backbone, style)?, most, seed, &what)
-    }
-
-    /// Features of at most `most` of the images by their own batch norm statistics.
-    ///
-    /// # Errors
-    /// Where there is no batch norm, or the run was interrupted.
-    pub(super) fn restated(
-        &self,
-        session: &Session,
-        backbone: &Backbone,
-        most: usize,
-        seed: u64,
-    ) -> Result<Source, Error> {
-        let all: Vec<&Picture> = self.pictures.iter().collect();
-        let (params, _) = restate(session, backbone, &all, seed)?;
-        self.through(session, &with_params(backbone, params)?, most, seed, "source by its statistics")
-    }
-
-    fn through(
-        &self,
-        session: &Session,
-        backbone: &Backbone,
-        most: usize,
-        seed: u64,
-        what: &str,
-    ) -> Result<Source, Error> {
         let rows = some(self.pictures.len(), most, seed, "source");
         let pictures: Vec<&Picture> = rows.iter().map(|&row| &self.pictures[row]).collect();
-        let features = extract(session, backbone, &pictures, 1, seed, what)?;
+        let what = format!("source in {}", style.name());
+        let features = extract(session, &redrawing(backbone, style)?, &pictures, 1, seed, &what)?;
         let labels = features.kept.iter().map(|&i| self.labels[rows[i]]).collect();
         Ok(Source { features: features.values, labels })
     }

@@ -1,19 +1,21 @@
 //! AdaBN: batch norm statistics estimated anew on the target (Li et al. 2017, "Revisiting Batch Normalization for Practical Domain
-//! Adaptation", ICLR workshop).
+//! Adaptation", ICLR workshop), by what lies between the domains and no more.
 //!
-//! Batches of the target run through the trunk, every norm by the statistics of its batch, and the means of these statistics
-//! are taken. Few images say little: `N` of them count against the old statistics as `N / (N + 16)` (Schneider et al. 2020,
-//! "Improving robustness against common corruptions by covariate shift adaptation", NeurIPS). Nothing else moves.
+//! A backbone's statistics are those of the images that it was pre-trained on, not of the source: with the target's in their place
+//! the network would move twice. Where the source is given, every channel of the target is brought, norm by norm from the first, to
+//! the mean and deviation that the source's images have there in the unadapted network. The head and what it was fitted to stay.
+//! Without a source the old statistics stand for it, which is AdaBN as in the paper.
 //!
-//! A backbone's statistics are those of the images that it was pre-trained on, not of the source. Where the source is given it is
-//! seen by statistics of its own too, and a head is fitted to that: what lies between the domains is left out, and no more.
+//! Batches of the target run through the trunk, every norm by the statistics of its batch, and the means of these statistics are
+//! taken. Few images say little: `N` of them count against the source's statistics as `N / (N + 16)` (Schneider et al. 2020, "Improving
+//! robustness against common corruptions by covariate shift adaptation", NeurIPS).
 
+use super::score::some;
 use crate::{Backbone, Error, Session};
 use headstart_data::Picture;
 use headstart_graph::{BnStats, Freeze, Graph, Op, Params, Trainer};
-use headstart_tensor::{Rng, Tensor};
+use headstart_tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Images that are looked at, at most: statistics are known well before.
 const MOST: usize = 2048;
@@ -28,77 +30,153 @@ const BATCH_VALUES: usize = 256 << 20;
 pub struct MovedNorm {
     /// The batch norm.
     pub name: String,
-    /// How far its means moved: the root of the mean square over channels, in standard deviations of the source.
+    /// How far its means moved: the root of the mean square over channels, in standard deviations
+    /// of the old statistics.
     pub mean_shift: f64,
     /// The geometric mean over channels of the new variance over the old one.
     pub variance_ratio: f64,
 }
 
-/// The batch norms of `graph`.
-pub(super) fn norms(graph: &Graph) -> Vec<&str> {
-    let is_norm = |op: &Op| matches!(op, Op::BatchNorm2d(_));
-    graph.nodes().iter().filter(|n| is_norm(&n.op)).map(|n| n.name.as_str()).collect()
+/// A batch norm.
+#[derive(Clone, Copy)]
+pub(super) struct Norm<'a> {
+    pub(super) name: &'a str,
+    eps: f64,
 }
 
-/// The trunk's parameters with the statistics of its norms on `pictures`, and how far these moved.
+/// The batch norms of `graph`, from the first.
+pub(super) fn norms(graph: &Graph) -> impl Iterator<Item = Norm<'_>> {
+    graph.nodes().iter().filter_map(|node| match &node.op {
+        Op::BatchNorm2d(norm) => Some(Norm { name: &node.name, eps: norm.eps }),
+        _ => None,
+    })
+}
+
+/// The trunk's parameters with norms for the target, and how far their statistics moved.
 ///
 /// # Errors
 /// Where there is no batch norm, no image that can be read, or the run was interrupted.
 pub(super) fn restate(
     session: &Session,
     backbone: &Backbone,
-    pictures: &[&Picture],
+    source: Option<&[Picture]>,
+    target: &[Picture],
     seed: u64,
 ) -> Result<(Params, Vec<MovedNorm>), Error> {
-    let graph = backbone.trunk_graph();
-    let norms = norms(graph);
-    if norms.is_empty() {
-        return Err(Error::NoBatchNorm { network: backbone.name.clone() });
+    let look = |params: &Params, stats, pictures, what: &str| {
+        Look { session, backbone, params, stats, seed }.at(pictures, what)
+    };
+    let plain = &backbone.params;
+    let watched = BnStats::Watched { momentum: 1.0 };
+    let source = match source {
+        Some(pictures) => look(plain, watched, pictures, "statistics of the source")?.0,
+        None => plain.clone(),
+    };
+    let mut params = plain.clone();
+    for norm in norms(backbone.trunk_graph()) {
+        let (weight, bias) = (format!("{}.weight", norm.name), format!("{}.bias", norm.name));
+        let moved = source_units(norm, plain, &source);
+        let old = values(plain, &weight).to_vec();
+        edit(&mut params, &weight, |c, w| f64::from(w) * moved[c].1);
+        edit(&mut params, &bias, |c, b| f64::from(b) + f64::from(old[c]) * moved[c].0);
     }
-    let freeze =
-        norms.iter().try_fold(Freeze::everything(), |f, n| f.unfreeze(graph, &format!("{n}.weight")))?;
-    // With a momentum of 1 the running statistics are those of the last batch.
-    let mut trainer = Trainer::new(graph.clone(), freeze, BnStats::Batch { momentum: 1.0 });
-    let mut order: Vec<usize> = (0..pictures.len()).collect();
-    Rng::named(seed, "batch norm statistics").shuffle(&mut order);
-    order.truncate(MOST);
-    let each: usize = graph.nodes().iter().map(|n| n.shape.len()).sum();
-    let batch = (BATCH_VALUES / each.max(1)).clamp(8, 64).min(order.len().max(1));
-    let mut last = backbone.params.clone();
-    let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let mut seen = 0.0;
-    session.progress.start("batch norm statistics", order.len());
-    for some in order.chunks(batch) {
-        session.check().inspect_err(|_| session.progress.finish())?;
-        let rows = session.pool.map(some.len(), |i| read(backbone, pictures[some[i]]));
-        let rows: Vec<Vec<f32>> = rows.into_iter().flatten().collect();
-        // A rest that is too small to have statistics says nothing.
-        if 2 * rows.len() >= batch {
-            let input = Tensor::new([&[rows.len()], graph.input().dims()].concat(), rows.concat())?;
-            trainer.forward(&last, &input, session.pool)?;
-            trainer.update_statistics(&mut last)?;
-            for name in norms.iter().flat_map(|n| [format!("{n}.running_mean"), format!("{n}.running_var")]) {
-                let values = last.get(&name).map(Tensor::data).unwrap_or_default();
-                let sum = sums.entry(name).or_insert_with(|| vec![0.0; values.len()]);
-                sum.iter_mut().zip(values).for_each(|(s, &v)| *s += rows.len() as f64 * f64::from(v));
+    let by_batch = BnStats::Batch { momentum: 1.0 };
+    let (target, seen) = look(&params, by_batch, target, "statistics of the target")?;
+    let mut adapted = plain.clone();
+    let share = seen / (seen + PRIOR);
+    for norm in norms(backbone.trunk_graph()) {
+        let [mean, var] = ["running_mean", "running_var"].map(|part| format!("{}.{part}", norm.name));
+        let moved = source_units(norm, plain, &source);
+        let mixed = |name: &str, c: usize| {
+            let [old, new] = [&source, &target].map(|params| f64::from(values(params, name)[c]));
+            old + share * (new - old)
+        };
+        let deviation = |c: usize| (mixed(&var, c).max(0.0) + norm.eps).sqrt() / moved[c].1;
+        edit(&mut adapted, &mean, |c, _| mixed(&mean, c) - moved[c].0 * deviation(c));
+        edit(&mut adapted, &var, |c, _| (deviation(c).powi(2) - norm.eps).max(0.0));
+    }
+    let moved = norms(backbone.trunk_graph()).map(|norm| moved(norm.name, plain, &adapted)).collect();
+    Ok((adapted, moved))
+}
+
+/// Of each channel, the mean and the deviation that the source's images have behind the norm, before its scale and shift.
+fn source_units(norm: Norm, plain: &Params, source: &Params) -> Vec<(f64, f64)> {
+    let [mean, var] = ["running_mean", "running_var"].map(|part| format!("{}.{part}", norm.name));
+    let of = |params: &Params, name: &str, c: usize| f64::from(values(params, name)[c]);
+    // A channel that is the same everywhere on the source has no deviation to come to.
+    let deviation = |params: &Params, c: usize| (of(params, &var, c).max(0.0) + norm.eps).sqrt().max(1e-12);
+    let unit = |c: usize| {
+        let old = deviation(plain, c);
+        ((of(source, &mean, c) - of(plain, &mean, c)) / old, deviation(source, c) / old)
+    };
+    (0..values(plain, &mean).len()).map(unit).collect()
+}
+
+fn values<'a>(params: &'a Params, name: &str) -> &'a [f32] {
+    params.get(name).map(Tensor::data).unwrap_or_default()
+}
+
+fn edit(params: &mut Params, name: &str, to: impl Fn(usize, f32) -> f64) {
+    let values = params.get_mut(name).map(Tensor::data_mut).unwrap_or_default();
+    values.iter_mut().enumerate().for_each(|(c, v)| *v = to(c, *v) as f32);
+}
+
+/// Images shown to the trunk with these parameters.
+struct Look<'a> {
+    session: &'a Session<'a>,
+    backbone: &'a Backbone,
+    params: &'a Params,
+    /// With a momentum of 1 the running statistics are those of the last batch.
+    stats: BnStats,
+    seed: u64,
+}
+
+impl Look<'_> {
+    /// The parameters with the mean statistics of what norms take in, and the number of images.
+    fn at(&self, pictures: &[Picture], what: &str) -> Result<(Params, f64), Error> {
+        let (session, graph) = (self.session, self.backbone.trunk_graph());
+        let names: Vec<String> = norms(graph)
+            .flat_map(|n| ["running_mean", "running_var"].map(|part| format!("{}.{part}", n.name)))
+            .collect();
+        if names.is_empty() {
+            return Err(Error::NoBatchNorm { network: self.backbone.name.clone() });
+        }
+        let free = |f: Freeze, n: Norm| f.unfreeze(graph, &format!("{}.weight", n.name));
+        let freeze = norms(graph).try_fold(Freeze::everything(), free)?;
+        let mut trainer = Trainer::new(graph.clone(), freeze, self.stats);
+        let order = some(pictures.len(), MOST, self.seed, "batch norm statistics");
+        let each: usize = graph.nodes().iter().map(|n| n.shape.len()).sum();
+        let batch = (BATCH_VALUES / each.max(1)).clamp(8, 64).min(order.len().max(1));
+        let mut last = self.params.clone();
+        let mut sums: Vec<Vec<f64>> = names.iter().map(|name| vec![0.0; values(&last, name).len()]).collect();
+        let mut seen = 0.0;
+        session.progress.start(what, order.len());
+        for some in order.chunks(batch) {
+            session.check().inspect_err(|_| session.progress.finish())?;
+            let rows = session.pool.map(some.len(), |i| read(self.backbone, &pictures[some[i]]));
+            let rows: Vec<Vec<f32>> = rows.into_iter().flatten().collect();
+            // A rest that is too small to have statistics says nothing.
+            if 2 * rows.len() >= batch {
+                let input = Tensor::new([&[rows.len()], graph.input().dims()].concat(), rows.concat())?;
+                trainer.forward(self.params, &input, session.pool)?;
+                trainer.update_statistics(&mut last)?;
+                for (name, sum) in names.iter().zip(&mut sums) {
+                    let new = values(&last, name).iter();
+                    sum.iter_mut().zip(new).for_each(|(s, &v)| *s += rows.len() as f64 * f64::from(v));
+                }
+                seen += rows.len() as f64;
             }
-            seen += rows.len() as f64;
+            session.progress.advance(some.len());
         }
-        session.progress.advance(some.len());
-    }
-    session.progress.finish();
-    if seen == 0.0 {
-        return Err(Error::NothingReadable { what: "the target".into() });
-    }
-    let mut params = backbone.params.clone();
-    for (name, sums) in sums {
-        let Some(old) = params.get_mut(&name) else { continue };
-        for (value, sum) in old.data_mut().iter_mut().zip(sums) {
-            *value = ((PRIOR * f64::from(*value) + sum) / (PRIOR + seen)) as f32;
+        session.progress.finish();
+        if seen == 0.0 {
+            return Err(Error::NothingReadable { what: format!("images for the {what}") });
         }
+        for (name, sum) in names.iter().zip(&sums) {
+            edit(&mut last, name, |c, _| sum[c] / seen);
+        }
+        Ok((last, seen))
     }
-    let moved = norms.iter().map(|name| moved(name, &backbone.params, &params)).collect();
-    Ok((params, moved))
 }
 
 /// What the network reads of an image; nothing where it cannot be read, which feature extraction says.
@@ -111,9 +189,8 @@ fn read(backbone: &Backbone, picture: &Picture) -> Option<Vec<f32>> {
 }
 
 fn moved(name: &str, before: &Params, after: &Params) -> MovedNorm {
-    let of = |params: &Params, what: &str| -> Vec<f64> {
-        let found = params.get(&format!("{name}.{what}"));
-        found.map(|t| t.data().iter().map(|&v| f64::from(v)).collect()).unwrap_or_default()
+    let of = |params: &Params, part: &str| -> Vec<f64> {
+        values(params, &format!("{name}.{part}")).iter().map(|&v| f64::from(v)).collect()
     };
     let (mean, var) = (of(before, "running_mean"), of(before, "running_var"));
     let (new_mean, new_var) = (of(after, "running_mean"), of(after, "running_var"));

@@ -30,8 +30,6 @@ pub(super) struct TailFit<'a> {
     pub(super) head: &'a LinearHead,
     pub(super) target: &'a Photos,
     pub(super) objective: Objective,
-    /// Whether norms normalise by the batch, as they do where the target's statistics are taken.
-    pub(super) by_batch: bool,
     /// Names of what learns, as for fine-tuning.
     pub(super) unfreeze: &'a [String],
     pub(super) epochs: usize,
@@ -58,10 +56,9 @@ impl TailFit<'_> {
             cache: CacheUse::Auto,
             precision: CachePrecision::F32,
         };
-        let stats = if self.by_batch { BnStats::Batch { momentum: 0.1 } } else { BnStats::Running };
         let mut params = self.backbone.params.clone();
         let mut boundary = Boundary::open(session, &split.trunk, &params, &setting)?;
-        let mut trainer = Trainer::new(split.tail, freeze, stats);
+        let mut trainer = Trainer::new(split.tail, freeze, BnStats::Running);
         let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
         let n = self.target.hashes.len();
         let back = transposed(&self.head.weight);
@@ -102,7 +99,6 @@ impl TailFit<'_> {
                         _ => optimizer.step(name, values, gradient.data(), lr)?,
                     }
                 }
-                trainer.update_statistics(&mut params)?;
                 step += 1;
                 session.progress.advance(some.len());
             }
@@ -122,7 +118,7 @@ impl TailFit<'_> {
         let graph = &self.backbone.graph;
         let found = unfreeze(graph, &self.backbone.classifier, self.unfreeze)?;
         let classifier = format!("{}.", self.backbone.classifier);
-        let norms = super::statistics::norms(graph);
+        let norms: Vec<&str> = super::statistics::norms(graph).map(|norm| norm.name).collect();
         let norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(&layer));
         let mut freeze = Freeze::everything();
         for name in found.freeze.trainable().filter(|name| !name.starts_with(&classifier)) {

@@ -7,7 +7,7 @@ use super::few::{FEW, few, fitted};
 use super::namings::{Namings, Way};
 use super::objective::objectives;
 use super::score::Neighbourhoods;
-use super::sites::{Labelled, Site, with_params};
+use super::sites::{Labelled, Redrawn, Site, with_params};
 use super::spread::Neighbours;
 use super::statistics::{MovedNorm, norms, restate};
 use super::tail::TailFit;
@@ -39,11 +39,14 @@ pub(super) struct Candidate {
 pub(super) struct Adaptation<'a> {
     pub(super) session: &'a Session<'a>,
     pub(super) options: &'a AdaptOptions,
-    pub(super) head: LinearHead,
     pub(super) l2: f64,
+    /// The head that was fitted to the source.
+    pub(super) head: LinearHead,
     pub(super) source: Option<Labelled>,
+    /// What the source looks like.
+    pub(super) source_features: Option<Source>,
     /// The source in the style that is tried.
-    pub(super) redrawn: Option<(Style, Source)>,
+    pub(super) redrawn: Option<Redrawn>,
     pub(super) namings: Namings,
     /// The target's images that can be read.
     pub(super) photos: Photos,
@@ -63,7 +66,7 @@ impl Adaptation<'_> {
     /// Tries what was asked for; the number of the candidate that is taken, and why.
     pub(super) fn choose(&mut self) -> Result<(usize, String), Error> {
         let plain = &self.sites[0].backbone;
-        let has_norms = !norms(plain.trunk_graph()).is_empty();
+        let has_norms = norms(plain.trunk_graph()).next().is_some();
         let asked = self.options.method;
         if asked.is_some_and(|m| m.needs_norms()) && !has_norms {
             return Err(Error::NoBatchNorm { network: plain.name.clone() });
@@ -83,10 +86,13 @@ impl Adaptation<'_> {
         if let (Some(style), Some(images)) = (style, &self.source) {
             let (session, seed) = (self.session, self.options.seed);
             let source = images.redrawn(session, &self.sites[0].backbone, style, REDRAWN, seed)?;
-            self.redrawn = Some((style, source));
+            let head = self.fit(&source.features, &source.labels)?;
+            self.redrawn = Some(Redrawn { style, source, head });
         }
         let spaces: Vec<&Tensor> = self.sites.iter().map(|s| &s.target).collect();
-        let near = Neighbourhoods::of(self.session, &spaces, self.options.seed)?;
+        let plain = &self.sites[0];
+        let unadapted = hard(&self.head.logits(self.session.pool, &plain.target)?);
+        let near = Neighbourhoods::of(self.session, &spaces, unadapted, self.options.seed)?;
         self.try_method(Method::NONE, &near)?;
         if let Some(method) = asked {
             self.try_method(method, &near)?;
@@ -103,7 +109,9 @@ impl Adaptation<'_> {
             self.try_method(method, &near)?;
         }
         let start = self.candidates[best(&self.tried).0].method;
-        for method in start.tails().into_iter().filter(usable) {
+        // A tail that starts from the few would be measured on images that it has learnt from.
+        let tails = if start.head == Some(FEW) { Vec::new() } else { start.tails() };
+        for method in tails.into_iter().filter(usable) {
             self.try_method(method, &near)?;
         }
         Ok(best(&self.tried))
@@ -111,41 +119,32 @@ impl Adaptation<'_> {
 
     /// What the source calls the target: as it is through every trunk, and in every style where `everything` is asked for.
     fn name_target(&mut self, everything: bool) -> Result<(), Error> {
-        let Some(images) = &self.source else { return Ok(()) };
+        let (Some(images), Some(source)) = (&self.source, &self.source_features) else { return Ok(()) };
         let (session, plain) = (self.session, &self.sites[0]);
         for (site, statistics) in self.sites.iter().zip([false, true]) {
-            if let Some(source) = &site.source {
-                let way = Way { style: None, statistics };
-                self.namings.add(session, way, source, &site.target, None)?;
-            }
+            let way = Way { style: None, statistics };
+            self.namings.add(session, way, source, &site.target, None)?;
         }
         for style in Style::ALL.into_iter().filter(|_| everything) {
-            let source = images.redrawn(session, &plain.backbone, style, NAMED_BY, self.options.seed)?;
+            let redrawn = images.redrawn(session, &plain.backbone, style, NAMED_BY, self.options.seed)?;
             let way = Way { style: Some(style), statistics: false };
-            self.namings.add(session, way, &source, &plain.target, plain.source.as_ref())?;
+            self.namings.add(session, way, &redrawn, &plain.target, Some(source))?;
         }
         Ok(())
     }
 
-    /// The second site: each domain by its own statistics. Those of the weights are of other images than the source, so that
-    /// the target's alone would move more than lies between the domains.
+    /// The second site: the target by its own batch norm statistics.
     fn restate(&mut self) -> Result<(), Error> {
-        let all: Vec<&Picture> = self.photos.pictures.iter().collect();
-        let plain = &self.sites[0].backbone;
-        let (params, moved) = restate(self.session, plain, &all, self.options.seed)?;
-        let backbone = with_params(plain, params)?;
-        let own = |images: &Labelled| images.restated(self.session, plain, REDRAWN, self.options.seed);
-        let source = self.source.as_ref().map(own).transpose()?;
+        let plain = &self.sites[0];
+        let source = self.source.as_ref().map(|images| &images.pictures[..]);
+        let (backbone, seed) = (&plain.backbone, self.options.seed);
+        let (params, moved) = restate(self.session, backbone, source, &self.photos.pictures, seed)?;
+        let backbone = with_params(backbone, params)?;
         self.spaces = 2;
-        self.add_site(backbone, source, moved)
+        self.add_site(backbone, moved)
     }
 
-    fn add_site(
-        &mut self,
-        backbone: Backbone,
-        source: Option<Source>,
-        moved: Vec<MovedNorm>,
-    ) -> Result<(), Error> {
+    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>) -> Result<(), Error> {
         let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
             let all: Vec<&Picture> = pictures.iter().collect();
             Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
@@ -156,7 +155,7 @@ impl Adaptation<'_> {
         };
         let eval = of(&self.eval, "adapted evaluation features")?;
         let few = of(&self.few, "adapted features of the few")?;
-        self.sites.push(Site { backbone, source, target, eval, few, moved });
+        self.sites.push(Site { backbone, target, eval, few, moved });
         Ok(())
     }
 
@@ -182,7 +181,11 @@ impl Adaptation<'_> {
             _ => None,
         };
         let few = match (&self.few, &self.sites[site].few) {
-            (Some(images), Some(_)) if method.head == Some(FEW) => Some(self.held_out(images)?),
+            // What learns from them is measured on those held out; a tail behind it is not measured.
+            (Some(images), Some(_)) if method.head == Some(FEW) => match method.tail {
+                None => Some(self.held_out(images)?),
+                Some(_) => None,
+            },
             (Some(images), Some(features)) => {
                 let found = hard(&head.logits(self.session.pool, features)?);
                 Some(share(&found, &images.labels))
@@ -190,7 +193,6 @@ impl Adaptation<'_> {
             _ => None,
         };
         let way = Way { style: method.style, statistics: method.statistics };
-        let way = (![Some(CONSENSUS), Some(FEW)].contains(&method.head)).then_some(way);
         let score = near.score(&self.namings, way, &logits);
         let seconds = started.elapsed().as_secs_f64();
         self.tried.push(Tried { method: method.name(), score, answers, seconds, few, eval });
@@ -200,35 +202,30 @@ impl Adaptation<'_> {
 
     /// The head of a method, at a site.
     fn head(&self, method: Method, site: usize) -> Result<LinearHead, Error> {
-        let session = self.session;
-        let redrawn = self.redrawn.as_ref().filter(|(style, _)| Some(*style) == method.style);
-        let source = match (method.style, redrawn) {
-            (Some(style), None) => return Err(Error::NeedsSource { method: style.name() }),
-            (_, Some((_, source))) => Some(source),
-            (None, None) => self.sites[site].source.as_ref(),
-        };
-        // The model's own head reads features of the source as the model sees it.
-        let own = match source {
-            Some(Source { features, labels }) if redrawn.is_some() || site > 0 => {
-                self.fit(features, labels)?
-            }
-            _ => self.head.clone(),
+        let plain = &self.sites[site];
+        let (source, own) = match method.style {
+            None => (self.source_features.as_ref(), &self.head),
+            Some(style) => match self.redrawn.as_ref().filter(|redrawn| redrawn.style == style) {
+                Some(redrawn) => (Some(&redrawn.source), &redrawn.head),
+                None => return Err(Error::NeedsSource { method: style.name() }),
+            },
         };
         match (method.head, &self.few) {
+            (None, _) => return Ok(own.clone()),
             (Some(CONSENSUS), _) => return self.consensus(site),
             (Some(FEW), Some(images)) => {
                 let all: Vec<usize> = (0..images.labels.len()).collect();
                 let answers = self.spread(&self.beside_few()?, images, &all)?;
-                return self.fit(&self.both(&self.sites[site])?, &answers);
+                return self.fit(&self.both(plain)?, &answers);
             }
             _ => {}
         }
         let Some(alignment) = alignments().into_iter().find(|a| Some(a.name()) == method.head) else {
-            return Ok(own);
+            return Ok(own.clone());
         };
-        let target = &self.sites[site].target;
-        let domains = Domains { source, target, head: &own, l2: self.l2, seed: self.options.seed };
-        alignment.align(session, &domains)
+        let target = &plain.target;
+        let domains = Domains { source, target, head: own, l2: self.l2, seed: self.options.seed };
+        alignment.align(self.session, &domains)
     }
 
     /// The head that is fitted at a site to what the namings come to.
@@ -266,11 +263,10 @@ impl Adaptation<'_> {
         images: &Labelled,
         some: &[usize],
     ) -> Result<Vec<usize>, Error> {
-        let mut sources: Vec<&Source> = self.sites.iter().filter_map(|site| site.source.as_ref()).collect();
-        match (sources.first_mut(), &self.redrawn) {
-            (None, _) => return Err(Error::NeedsSource { method: FEW }),
-            (Some(plain), Some((_, redrawn))) => *plain = redrawn,
-            (Some(_), None) => {}
+        let source = self.source_features.as_ref().ok_or(Error::NeedsSource { method: FEW })?;
+        let mut sources = vec![source; self.spaces];
+        if let (Some(plain), Some(redrawn)) = (sources.first_mut(), &self.redrawn) {
+            *plain = &redrawn.source;
         }
         let (before, classes) = (self.namings.rows().len(), self.classes.len());
         let known: Vec<(usize, usize)> = some.iter().map(|&i| (before + i, images.labels[i])).collect();
@@ -314,14 +310,13 @@ impl Adaptation<'_> {
             head,
             target: &self.photos,
             objective,
-            by_batch: site > 0,
             unfreeze: &self.options.unfreeze,
             epochs: self.options.epochs,
             seed: self.options.seed,
         };
         let backbone = with_params(&from.backbone, fit.run()?)?;
         let moved = from.moved.clone();
-        self.add_site(backbone, None, moved)
+        self.add_site(backbone, moved)
     }
 }
 

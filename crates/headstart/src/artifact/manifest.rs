@@ -84,7 +84,8 @@ impl Manifest {
     pub fn with_version(self) -> Self {
         let decoded = self.preprocess.as_ref().is_none_or(|p| p.decode == Decode::Exact);
         let exact = self.precision == Precision::F32 && decoded;
-        let version = if self.adapted.is_some() {
+        let restyled = self.preprocess.as_ref().is_some_and(|p| p.style.is_some());
+        let version = if self.adapted.is_some() || restyled {
             VERSION
         } else if self.text.is_some() {
             FOURTH_VERSION

@@ -160,6 +160,11 @@ fn check(path: &Path, preprocess: &Preprocess, with_preprocessing: bool) -> Resu
         let expected = "a model whose crop is not larger than its resize: leave it out";
         return Err(Error::Setting { name: "--with-preprocessing", found, expected });
     }
+    if let Some(style) = preprocess.style {
+        let found = format!("of a model that sees {}", style.name());
+        let expected = "a model that sees pictures as they are: the graph cannot redraw them";
+        return Err(Error::Setting { name: "--onnx", found, expected });
+    }
     Ok(())
 }
 

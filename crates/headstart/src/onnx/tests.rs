@@ -249,4 +249,9 @@ fn what_cannot_be_written_is_refused_by_name() {
     let padded = Preprocess { crop: 30, ..preprocess() };
     assert!(message("a.onnx", &padded, true).starts_with("--with-preprocessing is for a model that pads"));
     assert!(check(Path::new("a.onnx"), &padded, false).is_ok());
+    let edges = Preprocess { style: Some(headstart_data::Style::Edges), ..preprocess() };
+    for with in [false, true] {
+        let text = message("a.onnx", &edges, with);
+        assert!(text.contains("sees edges") && text.contains("cannot redraw"), "{text}");
+    }
 }
