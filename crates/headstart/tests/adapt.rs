@@ -80,6 +80,7 @@ impl Domain {
             few: None,
             eval: Some(self.place.path("other")),
             method: (method != "auto").then(|| Method::parse(method).unwrap()),
+            budget: 0.0,
             unfreeze: vec!["last".into()],
             epochs: 2,
             seed: 0,
@@ -153,6 +154,7 @@ fn every_method_gives_the_same_bytes_for_any_number_of_threads() {
         ["few", "adabn+few", "tent", "shot", "edges+prototypes+shot", "adabn+prototypes+shot"]
             .map(|m| Method::parse(m).unwrap()),
     );
+    methods.extend(Method::joint());
     let few = domain.few(2);
     for method in methods {
         let options = AdaptOptions { few: Some(few.clone()), ..domain.options(&method.name()) };

@@ -18,19 +18,24 @@ pub(crate) struct Adapt {
     target: PathBuf,
     /// How: `auto` tries what is there and lets a score without labels choose; or `none`; or parts with + between them: a
     /// style that the source is redrawn in (gray, fine-edges, edges, wide-edges, lines, dark, blurred), adabn, a method for
-    /// the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail (tent, shot).
+    /// the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail (tent, shot); or one for
+    /// tail and head on both domains (mcc, mmd, dann, cdan).
     #[arg(long, value_name = "NAME", default_value = "auto")]
     method: String,
+    /// Minutes in which `auto` begins methods that train on both domains too; 0 for none of them. With it the choice depends on
+    /// the machine's speed.
+    #[arg(long, value_name = "MINUTES", default_value_t = 0.0)]
+    budget: f64,
     /// A few labelled images of the other domain to learn from, 1 to 10 a class. They decide between methods too.
     #[arg(long, value_name = "DATA")]
     few: Option<PathBuf>,
     /// Labelled images of the other domain to measure on. No choice looks at them.
     #[arg(long, value_name = "DATA")]
     eval: Option<PathBuf>,
-    /// What tent and shot train besides the classifier, as for finetune.
+    /// What of the network a method for the tail trains, as for finetune.
     #[arg(long, value_name = "last|all|NAME,..", value_delimiter = ',', default_value = "last")]
     unfreeze: Vec<String>,
-    /// Passes of tent and shot over the images.
+    /// Passes of such a method over the images.
     #[arg(long, value_name = "N", default_value_t = 10)]
     epochs: usize,
     /// Decides every random choice.
@@ -60,6 +65,7 @@ impl Adapt {
             few: self.few,
             eval: self.eval,
             method,
+            budget: 60.0 * self.budget,
             unfreeze: self.unfreeze,
             epochs: self.epochs,
             seed: self.seed,

@@ -8,6 +8,8 @@ use headstart_tensor::{Rng, Tensor};
 
 /// How much more an adapted model's answers must be worth: less may be chance.
 const MARGIN: f64 = 0.05;
+/// What the names that others support may differ by and be as good: the method that was tried first is taken then, the simplest.
+const TIE: f64 = 0.02;
 /// The share of the unadapted answers' diversity that adapted ones keep: less is a class that swallows others.
 const DIVERSITY: f64 = 0.9;
 /// Images that are named for labelling.
@@ -17,8 +19,9 @@ const MOST: usize = 3000;
 
 /// The method that is taken, the first being that of the unadapted model; and why.
 ///
-/// Of those whose answers are about as diverse as the unadapted ones, the one that gains most ([`super::Score::gain`]), if that
-/// is clearly something.
+/// Of those whose answers are about as diverse as the unadapted ones and clearly worth more ([`super::Score::gain`]), the first
+/// whose names others support about as much as any ([`super::Score::lead`]). Agreement is no part of the second: between
+/// methods it praises those that follow clusters, right or wrong.
 pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     if let Some(chosen) = best_by_few(tried) {
         return chosen;
@@ -32,8 +35,10 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     let named = |i: usize| tried[i].score.naming.is_some() == none.naming.is_some();
     let diverse = |i: usize| tried[i].score.diversity >= DIVERSITY * none.diversity;
     let sound = |i: &usize| named(*i) && diverse(*i) && gain(*i) > MARGIN;
-    let best = (1..tried.len()).filter(sound).reduce(|best, i| if gain(i) > gain(best) { i } else { best });
-    let Some(best) = best else {
+    let sound: Vec<usize> = (1..tried.len()).filter(sound).collect();
+    let lead = |i: usize| tried[i].score.lead(none);
+    let most = sound.iter().map(|&i| lead(i)).fold(f64::NEG_INFINITY, f64::max);
+    let Some(best) = sound.into_iter().find(|&i| lead(i) >= most - TIE) else {
         let kept = "no method has clearly more worth (agreement x naming): the unadapted model is kept";
         return (0, kept.to_owned());
     };
@@ -138,8 +143,9 @@ mod tests {
         assert_eq!(taken((0.34, 0.65, 0.9)), 0, "hardly more");
         assert_eq!(taken((0.9, 0.2, 0.9)), 0, "its clusters have other names elsewhere");
         assert_eq!(taken((0.9, 0.9, 0.3)), 0, "one class has swallowed the others");
-        let (a, b) = ((0.5, 0.7, 0.8), (0.6, 0.7, 0.8));
-        assert_eq!(best(&tried(&[none, a, b, b])).0, 2, "the first of equals");
+        let (a, b, c) = ((0.5, 0.75, 0.8), (0.6, 0.7, 0.8), (0.5, 0.71, 0.8));
+        assert_eq!(best(&tried(&[none, b, a, a])).0, 2, "the names that others support most");
+        assert_eq!(best(&tried(&[none, b, c])).0, 1, "the first of equals");
         assert_eq!(best(&tried(&[none])).0, 0);
         let mut sourceless = tried(&[none, (0.4, 0.1, 0.8)]);
         sourceless.iter_mut().for_each(|t| (t.score.naming, t.score.unadapted_naming) = (None, None));

@@ -5,7 +5,8 @@
 //!   | Site                -> the target through the trunk; the source as it is and redrawn in a Style
 //!   | statistics          -> AdaBN: the trunk with the target's batch norm statistics
 //!   | Alignment           -> a head for the target's features: seconds
-//!   | TailFit             -> the tail trained for certain answers: minutes
+//!   | TailFit             -> the tail trained for certain answers of the target: minutes
+//!   | JointFit            -> the tail and the head trained on both domains, for a Pull: minutes
 //!   | Namings             -> what the source calls the target, in many ways; their consensus is a method
 //!   | Neighbourhoods      -> with the namings the label-free score that chooses
 //!   v
@@ -18,14 +19,17 @@ mod alignment;
 mod choice;
 mod consensus;
 mod coral;
+mod discriminator;
 mod domains;
 mod few;
+mod joint;
 mod label_shift;
 mod matrix;
 mod namings;
 mod objective;
 mod options;
 mod prototypes;
+mod pull;
 mod report;
 mod run;
 mod score;
@@ -47,6 +51,7 @@ pub use label_shift::LabelShift;
 pub use objective::{Objective, objectives};
 pub use options::{AdaptOptions, Method};
 pub use prototypes::Prototypes;
+pub use pull::{Pull, pulls};
 pub use report::{AdaptReport, Adapted, EvalAccuracy, Tried};
 pub use run::adapt;
 pub use score::Score;

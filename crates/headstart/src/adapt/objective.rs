@@ -90,6 +90,7 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapt::testing::{close, losses};
     use headstart_tensor::Rng;
 
     #[test]
@@ -109,6 +110,17 @@ mod tests {
                 let found = f64::from(gradient.data()[i]);
                 assert!((slope - found).abs() < 1e-4, "{}: {slope} {found}", objective.name());
             }
+        }
+    }
+
+    #[test]
+    fn losses_and_gradients_are_those_of_pytorch() {
+        let fixture = losses();
+        let of = |name: &str| fixture.tensor(name).unwrap();
+        let pseudo: Vec<usize> = of("pseudo").data().iter().map(|&l| l as usize).collect();
+        for objective in objectives() {
+            let found = objective.loss(&of("logits"), &pseudo);
+            close(objective.name(), found, &fixture);
         }
     }
 }

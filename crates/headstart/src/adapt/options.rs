@@ -4,6 +4,7 @@ use super::alignment::alignments;
 use super::consensus::{self, CONSENSUS};
 use super::few::{self, FEW};
 use super::objective::{Objective, objectives};
+use super::pull::{Pull, pulls};
 use crate::Error;
 use headstart_data::Style;
 use headstart_graph::nearest;
@@ -18,7 +19,7 @@ pub struct Method {
     pub statistics: bool,
     /// The method that makes a head from cached features: the name of an [`super::Alignment`], `consensus` or `few`.
     pub head: Option<&'static str>,
-    /// The objective that the tail is trained for.
+    /// What the tail is trained for: the name of an [`super::Objective`] or a [`super::Pull`].
     pub tail: Option<&'static str>,
 }
 
@@ -32,7 +33,8 @@ impl Method {
     pub const ADABN: Method = Method { statistics: true, ..Method::NONE };
 
     /// The method of that name: `none`, or parts with `+` between them, each of another kind: a style, `adabn`, the name of an
-    /// [`super::Alignment`], that of an objective for the tail. An objective for norms alone brings `adabn` with it.
+    /// [`super::Alignment`], that of an objective for the tail. An objective for norms alone brings `adabn` with it. The name of a
+    /// [`super::Pull`] stands alone: it starts from the model as it is.
     ///
     /// # Errors
     /// Where a part is unknown, with the nearest, or is of the kind of another one, or a redrawn source is asked to be seen by
@@ -42,13 +44,19 @@ impl Method {
         for part in text.split('+').filter(|_| text != "none") {
             let (style, head) = (style(part), heads().into_iter().find(|h| *h == part));
             let tail = objectives().into_iter().find(|o| o.name() == part);
-            let taken = match (style, head, &tail) {
+            let pull = pulls().into_iter().find(|p| p.name() == part).map(|p| p.name());
+            let trains = tail.map(|o| o.name()).or(pull);
+            let taken = match (style, head, trains) {
                 (Some(_), ..) => found.style.is_some(),
                 (_, Some(_), _) => found.head.is_some(),
                 (.., Some(_)) => found.tail.is_some(),
                 _ if part == "adabn" => found.statistics,
                 _ => return Err(Method::unknown(part)),
             };
+            if pull.is_some() && part != text {
+                let known = format!("{part} alone: it starts from the model as it is");
+                return Err(Error::UnknownMethod { found: text.to_owned(), known });
+            }
             if taken {
                 let known = "at most one style, adabn, one method for the head and one for the tail";
                 return Err(Error::UnknownMethod { found: text.to_owned(), known: known.to_owned() });
@@ -56,7 +64,7 @@ impl Method {
             found.statistics |= part == "adabn" || tail.is_some_and(|o| o.norms_only);
             found.style = style.or(found.style);
             found.head = head.or(found.head);
-            found.tail = tail.map(|o| o.name()).or(found.tail);
+            found.tail = trains.or(found.tail);
         }
         if found.style.is_some() && found.statistics {
             let known = "a style, or batch norm statistics (adabn, tent), which are of pictures as they are: not both";
@@ -70,6 +78,7 @@ impl Method {
         names.extend(Style::ALL.map(Style::name));
         names.extend(heads());
         names.extend(objectives().iter().map(Objective::name));
+        names.extend(pulls().iter().map(Pull::name));
         let near = nearest(part, names.iter().copied());
         let hint = near.first().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
         let known = format!("{}, or some of these with + between them{hint}", names.join(", "));
@@ -105,10 +114,23 @@ impl Method {
         objectives().into_iter().filter(|o| self.style.is_none() || !o.norms_only).map(tail).collect()
     }
 
+    /// Those that train the tail and the head on both domains.
+    pub fn joint() -> Vec<Method> {
+        pulls().iter().map(|pull| Method { tail: Some(pull.name()), ..Method::NONE }).collect()
+    }
+
+    /// What it trains both domains for, if it does.
+    pub(super) fn pull(&self) -> Option<Pull> {
+        pulls().into_iter().find(|pull| Some(pull.name()) == self.tail)
+    }
+
     /// Whether it looks at the source.
     pub fn needs_source(&self) -> bool {
         let of = |name| alignments().iter().any(|a| a.name() == name && a.needs_source());
-        self.style.is_some() || [Some(CONSENSUS), Some(FEW)].contains(&self.head) || self.head.is_some_and(of)
+        self.style.is_some()
+            || self.pull().is_some()
+            || [Some(CONSENSUS), Some(FEW)].contains(&self.head)
+            || self.head.is_some_and(of)
     }
 
     /// Whether it is for networks with batch norm alone.
@@ -118,7 +140,9 @@ impl Method {
 
     /// What its last part does, in a few words.
     pub fn about(&self) -> &'static str {
-        if let Some(name) = self.tail {
+        if let Some(pull) = self.pull() {
+            pull.about()
+        } else if let Some(name) = self.tail {
             objectives().iter().find(|o| o.name() == name).map_or("", |o| o.about())
         } else if self.head == Some(CONSENSUS) {
             consensus::ABOUT
@@ -168,6 +192,8 @@ pub struct AdaptOptions {
     pub eval: Option<PathBuf>,
     /// The method; `None` lets the label-free score choose.
     pub method: Option<Method>,
+    /// Seconds from the start in which, without a method, one more that trains on both domains is begun; 0 for none of them.
+    pub budget: f64,
     /// What of the network a method for the tail trains, as for fine-tuning.
     pub unfreeze: Vec<String>,
     /// Passes over the target of such a method.
@@ -187,6 +213,7 @@ mod tests {
         let mut all = Method::plain();
         all.extend(Style::ALL.into_iter().flat_map(Method::styled));
         all.extend(all.clone().into_iter().flat_map(Method::tails));
+        all.extend(Method::joint());
         for method in all {
             assert_eq!(Method::parse(&method.name()).unwrap(), method, "{}", method.name());
         }
@@ -196,6 +223,8 @@ mod tests {
             "edges+lines",
             "edges+adabn",
             "edges+tent",
+            "adabn+mmd",
+            "mmd+coral",
             "prototypes+coral",
             "tent+shot",
             "",

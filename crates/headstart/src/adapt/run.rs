@@ -4,7 +4,7 @@ use super::choice::first_to_label;
 use super::domains::Source;
 use super::namings::Namings;
 use super::score::some;
-use super::sites::{Labelled, Site};
+use super::sites::{Site, open_labelled};
 use super::trial::Adaptation;
 use super::{AdaptOptions, AdaptReport, Adapted, Method, Tried};
 use crate::artifact::{Manifest, whole_fingerprint};
@@ -35,6 +35,10 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
         let (found, expected) = ("0".to_owned(), "1 or more");
         return Err(Error::Setting { name: "--epochs", found, expected });
     }
+    if options.budget.is_nan() || options.budget < 0.0 {
+        let (found, expected) = (options.budget.to_string(), "a time from 0");
+        return Err(Error::Setting { name: "--budget", found, expected });
+    }
     let Artifact { manifest, mut backbone, head, .. } = Artifact::load(&options.model, session.home)?;
     backbone.input.preprocess("adapt")?;
     if backbone.trunk().precision() != Precision::F32 {
@@ -45,7 +49,7 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     let mut skipped = Vec::new();
     let classes = manifest.labels.clone();
     let mut open =
-        |path: &Path, what: &str| Labelled::open(session, &backbone, path, &classes, what, &mut skipped);
+        |path: &Path, what: &str| open_labelled(session, &backbone, path, &classes, what, &mut skipped);
     let (source, source_features) = match &options.source {
         None => (None, None),
         Some(path) => {
@@ -86,6 +90,7 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
         options,
         l2,
         head,
+        started,
         source,
         source_features,
         redrawn: None,

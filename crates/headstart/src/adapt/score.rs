@@ -50,6 +50,15 @@ impl Score {
     pub fn gain(&self, none: &Score) -> f64 {
         worth(self.agreement, self.naming) - worth(none.agreement, self.unadapted_naming)
     }
+
+    /// How much more the names of the classes are supported than those of the unadapted model, whose score is `none`; without a
+    /// source how much more neighbours are answered alike.
+    pub fn lead(&self, none: &Score) -> f64 {
+        match (self.naming, self.unadapted_naming) {
+            (Some(naming), Some(unadapted)) => naming - unadapted,
+            _ => self.agreement - none.agreement,
+        }
+    }
 }
 
 /// Without a source the agreement alone.
@@ -207,7 +216,8 @@ mod tests {
             diversity: 0.5,
         };
         let (none, sourceless) = (of(0.5, Some(0.5), Some(0.5)), of(0.25, None, None));
-        assert_eq!(none.gain(&none), 0.0);
+        assert_eq!((none.gain(&none), none.lead(&none), sourceless.lead(&sourceless)), (0.0, 0.0, 0.0));
+        assert_eq!(of(0.1, Some(0.5), Some(0.25)).lead(&none), 0.25);
         assert_eq!(of(1.0, Some(0.5), Some(0.25)).gain(&none), 0.375);
         assert_eq!(of(0.9, Some(-0.2), Some(0.5)).gain(&none), -0.25);
         assert_eq!(of(0.5, None, None).gain(&sourceless), 0.25);

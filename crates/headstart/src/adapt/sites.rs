@@ -4,6 +4,7 @@ use super::domains::Source;
 use super::score::some;
 use super::statistics::MovedNorm;
 use crate::evaluate::labels;
+use crate::fine_tune::boundary::Photos;
 use crate::head::LinearHead;
 use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
 use headstart_data::{Dataset, Item, OpenOptions, Picture, Style, TextColumns};
@@ -29,61 +30,53 @@ pub(super) struct Redrawn {
     pub(super) head: LinearHead,
 }
 
-/// Labelled images of known classes that can be read.
-pub(super) struct Labelled {
-    pub(super) pictures: Vec<Picture>,
-    pub(super) labels: Vec<usize>,
+/// The labelled images of all of `path` that can be read, whatever their splits, and their features.
+///
+/// # Errors
+/// Where there is no image that can be read, or one of an unknown class.
+pub(super) fn open_labelled(
+    session: &Session,
+    backbone: &Backbone,
+    path: &Path,
+    classes: &[String],
+    what: &str,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<(Photos, Tensor), Error> {
+    backbone.input.expect(&backbone.name, path, &TextColumns::default())?;
+    let options = OpenOptions { classes: Some(classes.to_vec()), columns: TextColumns::default() };
+    let data = Dataset::open(path, &options)?;
+    skipped.extend(data.skipped.iter().map(SkippedFile::from));
+    let parts = [Some(&data.train), data.val.as_ref(), data.test.as_ref()];
+    let items: Vec<Item> = parts.into_iter().flatten().flatten().cloned().collect();
+    let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
+    let features: Features = extract(session, backbone, &pictures, 1, 0, what)?;
+    skipped.extend(features.skipped.iter().map(SkippedFile::from));
+    if features.kept.is_empty() {
+        return Err(Error::NothingReadable { what: path.display().to_string() });
+    }
+    let labels = labels(&items, &features.kept);
+    let pictures = features.kept.iter().map(|&i| items[i].picture.clone()).collect();
+    Ok((Photos { pictures, hashes: features.hashes, labels }, features.values))
 }
 
-impl Labelled {
-    /// Opens all of `path`, whatever its splits, and computes its features.
-    ///
-    /// # Errors
-    /// Where there is no image that can be read, or one of an unknown class.
-    pub(super) fn open(
-        session: &Session,
-        backbone: &Backbone,
-        path: &Path,
-        classes: &[String],
-        what: &str,
-        skipped: &mut Vec<SkippedFile>,
-    ) -> Result<(Labelled, Tensor), Error> {
-        backbone.input.expect(&backbone.name, path, &TextColumns::default())?;
-        let options = OpenOptions { classes: Some(classes.to_vec()), columns: TextColumns::default() };
-        let data = Dataset::open(path, &options)?;
-        skipped.extend(data.skipped.iter().map(SkippedFile::from));
-        let parts = [Some(&data.train), data.val.as_ref(), data.test.as_ref()];
-        let items: Vec<Item> = parts.into_iter().flatten().flatten().cloned().collect();
-        let pictures: Vec<&Picture> = items.iter().map(|i| &i.picture).collect();
-        let features: Features = extract(session, backbone, &pictures, 1, 0, what)?;
-        skipped.extend(features.skipped.iter().map(SkippedFile::from));
-        if features.kept.is_empty() {
-            return Err(Error::NothingReadable { what: path.display().to_string() });
-        }
-        let labels = labels(&items, &features.kept);
-        let pictures = features.kept.iter().map(|&i| items[i].picture.clone()).collect();
-        Ok((Labelled { pictures, labels }, features.values))
-    }
-
-    /// Features of at most `most` of the images, redrawn.
-    ///
-    /// # Errors
-    /// Where the run was interrupted.
-    pub(super) fn redrawn(
-        &self,
-        session: &Session,
-        backbone: &Backbone,
-        style: Style,
-        most: usize,
-        seed: u64,
-    ) -> Result<Source, Error> {
-        let rows = some(self.pictures.len(), most, seed, "source");
-        let pictures: Vec<&Picture> = rows.iter().map(|&row| &self.pictures[row]).collect();
-        let what = format!("source in {}", style.name());
-        let features = extract(session, &redrawing(backbone, style)?, &pictures, 1, seed, &what)?;
-        let labels = features.kept.iter().map(|&i| self.labels[rows[i]]).collect();
-        Ok(Source { features: features.values, labels })
-    }
+/// Features of at most `most` of the images, redrawn.
+///
+/// # Errors
+/// Where the run was interrupted.
+pub(super) fn redraw(
+    session: &Session,
+    backbone: &Backbone,
+    images: &Photos,
+    style: Style,
+    most: usize,
+    seed: u64,
+) -> Result<Source, Error> {
+    let rows = some(images.pictures.len(), most, seed, "source");
+    let pictures: Vec<&Picture> = rows.iter().map(|&row| &images.pictures[row]).collect();
+    let what = format!("source in {}", style.name());
+    let features = extract(session, &redrawing(backbone, style)?, &pictures, 1, seed, &what)?;
+    let labels = features.kept.iter().map(|&i| images.labels[rows[i]]).collect();
+    Ok(Source { features: features.values, labels })
 }
 
 /// A backbone with other weights.

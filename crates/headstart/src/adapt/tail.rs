@@ -2,6 +2,7 @@
 //! classes are.
 
 use super::domains::{class_sums, hard, one_hot, soft, unit};
+use super::matrix;
 use super::objective::Objective;
 use crate::features::Views;
 use crate::fine_tune::boundary::{Boundary, Photos, Setting};
@@ -10,7 +11,8 @@ use crate::head::LinearHead;
 use crate::optim::{Optimizer, Rule};
 use crate::{Backbone, CachePrecision, Error, Session};
 use headstart_data::View;
-use headstart_graph::{BnStats, Freeze, Graph, Params, Trainer, Trunk};
+use headstart_graph::{BnStats, Freeze, Gradients, Graph, Params, Trainer, Trunk};
+use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 
 /// Images a step.
@@ -43,27 +45,13 @@ impl TailFit<'_> {
     /// Where a name is unknown, an image cannot be read any more, the loss ran away, or the run was interrupted.
     pub(super) fn run(&self) -> Result<Params, Error> {
         let (session, objective) = (self.session, self.objective);
-        let graph = self.backbone.trunk_graph();
-        let freeze = self.freeze()?;
-        let split = graph.split(&freeze)?;
-        let views = Views { each: 1, seed: self.seed, strength: None };
-        let none = Photos::default();
-        let setting = Setting {
-            input: &self.backbone.input,
-            train: self.target,
-            val: &none,
-            views,
-            cache: CacheUse::Auto,
-            precision: CachePrecision::F32,
-        };
+        let freeze = free(self.backbone, self.unfreeze, objective.norms_only)?;
+        let split = self.backbone.trunk_graph().split(&freeze)?;
         let mut params = self.backbone.params.clone();
-        let mut boundary = Boundary::open(session, &split.trunk, &params, &setting)?;
+        let mut boundary = open(session, self.backbone, &split.trunk, self.target, self.seed)?;
         let mut trainer = Trainer::new(split.tail, freeze, BnStats::Running);
         let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
         let n = self.target.hashes.len();
-        let back = transposed(&self.head.weight);
-        let width = back.dims()[0];
-        let backwards = LinearHead::new(back, Tensor::zeros([width]))?;
         let steps = self.epochs * n.div_ceil(BATCH);
         let mut step = 0;
         for epoch in 1..=self.epochs {
@@ -74,7 +62,7 @@ impl TailFit<'_> {
             let mut sum = 0.0;
             for some in order.chunks(BATCH) {
                 session.check().inspect_err(|_| session.progress.finish())?;
-                // The statistics of a handful of images are none.
+                // The mean answer to a handful of images says nothing.
                 if some.len() < BATCH / 4 && n > BATCH {
                     continue;
                 }
@@ -89,16 +77,10 @@ impl TailFit<'_> {
                     return Err(Error::AdaptationRanAway { method: objective.name(), epoch });
                 }
                 sum += loss * some.len() as f64;
-                let slope = backwards.logits(session.pool, &slope)?;
-                let lr = objective.lr * (1.0 + 10.0 * step as f64 / steps as f64).powf(-0.75);
-                let gradients = trainer.backward(&params, &slope, session.pool)?.clone();
-                for (name, gradient) in &gradients {
-                    let values = params.get_mut(name).map(Tensor::data_mut).unwrap_or_default();
-                    match gradient.dims().len() {
-                        0 | 1 => optimizer.step_undecayed(name, values, gradient.data(), lr)?,
-                        _ => optimizer.step(name, values, gradient.data(), lr)?,
-                    }
-                }
+                let slope = back(session.pool, &slope, self.head)?;
+                let lr = annealed(objective.lr, step, steps);
+                let gradients = trainer.backward(&params, &slope, session.pool)?;
+                move_tail(&mut optimizer, &mut params, gradients, lr)?;
                 step += 1;
                 session.progress.advance(some.len());
             }
@@ -111,25 +93,6 @@ impl TailFit<'_> {
             ));
         }
         Ok(params)
-    }
-
-    /// What learns: never the head.
-    fn freeze(&self) -> Result<Freeze, Error> {
-        let graph = &self.backbone.graph;
-        let found = unfreeze(graph, &self.backbone.classifier, self.unfreeze)?;
-        let classifier = format!("{}.", self.backbone.classifier);
-        let norms: Vec<&str> = super::statistics::norms(graph).map(|norm| norm.name).collect();
-        let norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(&layer));
-        let mut freeze = Freeze::everything();
-        for name in found.freeze.trainable().filter(|name| !name.starts_with(&classifier)) {
-            if !self.objective.norms_only || norm(name) {
-                freeze = freeze.unfreeze(graph, name)?;
-            }
-        }
-        if freeze.trainable().next().is_none() {
-            return Err(Error::NoBatchNorm { network: self.backbone.name.clone() });
-        }
-        Ok(freeze)
     }
 
     /// Features `[n, d]` of all images.
@@ -161,7 +124,84 @@ impl TailFit<'_> {
     }
 }
 
-fn transposed(matrix: &Tensor) -> Tensor {
-    let (rows, columns) = (matrix.dims()[0], matrix.row_len());
-    Tensor::from_fn([columns, rows], |i| matrix.data()[(i % rows) * columns + i / rows])
+/// What of the tail learns, for names as for fine-tuning: never the classifier; norms alone where that is asked for.
+///
+/// # Errors
+/// Where a name is unknown, or nothing is left.
+pub(super) fn free(backbone: &Backbone, names: &[String], norms_only: bool) -> Result<Freeze, Error> {
+    let graph = &backbone.graph;
+    let found = unfreeze(graph, &backbone.classifier, names)?;
+    let classifier = format!("{}.", backbone.classifier);
+    let norms: Vec<&str> = super::statistics::norms(graph).map(|norm| norm.name).collect();
+    let norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(&layer));
+    let mut freeze = Freeze::everything();
+    for name in found.freeze.trainable().filter(|name| !name.starts_with(&classifier)) {
+        if !norms_only || norm(name) {
+            freeze = freeze.unfreeze(graph, name)?;
+        }
+    }
+    if freeze.trainable().next().is_some() {
+        return Ok(freeze);
+    }
+    Err(match norms_only {
+        true => Error::NoBatchNorm { network: backbone.name.clone() },
+        false => Error::NothingToAdapt { names: names.join(",") },
+    })
+}
+
+/// The images' activations at the cut, in the cache where there is room.
+///
+/// # Errors
+/// Where an image cannot be read any more, or the run was interrupted.
+pub(super) fn open(
+    session: &Session,
+    backbone: &Backbone,
+    trunk: &Graph,
+    photos: &Photos,
+    seed: u64,
+) -> Result<Boundary, Error> {
+    let setting = Setting {
+        input: &backbone.input,
+        train: photos,
+        val: &Photos::default(),
+        views: Views { each: 1, seed, strength: None },
+        cache: CacheUse::Auto,
+        precision: CachePrecision::F32,
+    };
+    Boundary::open(session, trunk, &backbone.params, &setting)
+}
+
+/// The learning rate of a step: `lr (1 + 10 t)^-0.75` at the share `t` of all steps (Ganin et al. 2016).
+pub(super) fn annealed(lr: f64, step: usize, steps: usize) -> f64 {
+    lr * (1.0 + 10.0 * step as f64 / steps.max(1) as f64).powf(-0.75)
+}
+
+/// The gradient by features `[n, d]` of what has this gradient by a head's logits `[n, classes]`.
+///
+/// # Errors
+/// Never for logits of that head.
+pub(super) fn back(pool: &Pool, by_logits: &Tensor, head: &LinearHead) -> Result<Tensor, Error> {
+    let sizes = [by_logits.dims()[0], head.classes(), head.weight.row_len()];
+    let values = matrix::product(pool, by_logits.data(), head.weight.data(), sizes);
+    Ok(Tensor::new([sizes[0], sizes[2]], values)?)
+}
+
+/// One step of the tail; norms and biases do not decay.
+///
+/// # Errors
+/// Where a gradient is no number.
+pub(super) fn move_tail(
+    optimizer: &mut Optimizer,
+    params: &mut Params,
+    gradients: &Gradients,
+    lr: f64,
+) -> Result<(), Error> {
+    for (name, gradient) in gradients {
+        let values = params.get_mut(name).map(Tensor::data_mut).unwrap_or_default();
+        match gradient.dims().len() {
+            0 | 1 => optimizer.step_undecayed(name, values, gradient.data(), lr)?,
+            _ => optimizer.step(name, values, gradient.data(), lr)?,
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,9 @@
 use crate::{Pool, Quiet, Session};
 use headstart_models::Home;
 use headstart_tensor::{Rng, Tensor};
+use headstart_testing::relative_l2;
+use headstart_weights::StateDict;
+use std::path::Path;
 
 /// A session that keeps nothing.
 pub(crate) fn quiet(work: impl FnOnce(&Session)) {
@@ -20,4 +23,19 @@ pub(crate) fn cluster(n: usize, classes: usize, seed: u64) -> (Tensor, Vec<usize
         (centre + 0.5 * rng.normal()) as f32
     });
     (values, labels)
+}
+
+/// Losses and gradients in PyTorch, written by `scripts/fixtures/adapt_losses.py`.
+pub(crate) fn losses() -> StateDict {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/adapt_losses.safetensors");
+    StateDict::open(&path).unwrap()
+}
+
+/// That a loss and its gradient are those of that name.
+pub(crate) fn close(name: &str, (loss, gradient): (f64, Tensor), expected: &StateDict) {
+    let of = |name: &str| expected.tensor(name).unwrap();
+    let value = f64::from(of(name).data()[0]);
+    assert!((loss - value).abs() < 1e-5 * value.abs().max(1.0), "{name}: {loss} {value}");
+    let apart = relative_l2(gradient.data(), of(&format!("{name}.gradient")).data());
+    assert!(apart < 1e-5, "{name}: gradients are {apart} apart");
 }

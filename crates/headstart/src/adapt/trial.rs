@@ -4,10 +4,12 @@ use super::choice::best;
 use super::consensus::{CONSENSUS, consensus};
 use super::domains::{Domains, Source, hard};
 use super::few::{FEW, few, fitted};
+use super::joint::JointFit;
 use super::namings::{Namings, Way};
 use super::objective::objectives;
+use super::pull::Pull;
 use super::score::Neighbourhoods;
-use super::sites::{Labelled, Redrawn, Site, with_params};
+use super::sites::{Redrawn, Site, redraw, with_params};
 use super::spread::Neighbours;
 use super::statistics::{MovedNorm, norms, restate};
 use super::tail::TailFit;
@@ -42,7 +44,9 @@ pub(super) struct Adaptation<'a> {
     pub(super) l2: f64,
     /// The head that was fitted to the source.
     pub(super) head: LinearHead,
-    pub(super) source: Option<Labelled>,
+    /// When the adaptation was begun.
+    pub(super) started: Instant,
+    pub(super) source: Option<Photos>,
     /// What the source looks like.
     pub(super) source_features: Option<Source>,
     /// The source in the style that is tried.
@@ -50,9 +54,9 @@ pub(super) struct Adaptation<'a> {
     pub(super) namings: Namings,
     /// The target's images that can be read.
     pub(super) photos: Photos,
-    pub(super) eval: Option<Labelled>,
+    pub(super) eval: Option<Photos>,
     /// A few labelled images of the target.
-    pub(super) few: Option<Labelled>,
+    pub(super) few: Option<Photos>,
     /// By the source's statistics, by the target's where these are asked for, and what tails were trained to.
     pub(super) sites: Vec<Site>,
     /// How many of them no tail was trained for.
@@ -85,7 +89,7 @@ impl Adaptation<'_> {
         };
         if let (Some(style), Some(images)) = (style, &self.source) {
             let (session, seed) = (self.session, self.options.seed);
-            let source = images.redrawn(session, &self.sites[0].backbone, style, REDRAWN, seed)?;
+            let source = redraw(session, &self.sites[0].backbone, images, style, REDRAWN, seed)?;
             let head = self.fit(&source.features, &source.labels)?;
             self.redrawn = Some(Redrawn { style, source, head });
         }
@@ -114,6 +118,11 @@ impl Adaptation<'_> {
         for method in tails.into_iter().filter(usable) {
             self.try_method(method, &near)?;
         }
+        for method in Method::joint().into_iter().filter(usable) {
+            if self.started.elapsed().as_secs_f64() < self.options.budget {
+                self.try_method(method, &near)?;
+            }
+        }
         Ok(best(&self.tried))
     }
 
@@ -126,7 +135,7 @@ impl Adaptation<'_> {
             self.namings.add(session, way, source, &site.target, None)?;
         }
         for style in Style::ALL.into_iter().filter(|_| everything) {
-            let redrawn = images.redrawn(session, &plain.backbone, style, NAMED_BY, self.options.seed)?;
+            let redrawn = redraw(session, &plain.backbone, images, style, NAMED_BY, self.options.seed)?;
             let way = Way { style: Some(style), statistics: false };
             self.namings.add(session, way, &redrawn, &plain.target, Some(source))?;
         }
@@ -150,7 +159,7 @@ impl Adaptation<'_> {
             Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
         };
         let target = of(&self.photos.pictures, "adapted features")?;
-        let of = |images: &Option<Labelled>, what| {
+        let of = |images: &Option<Photos>, what| {
             images.as_ref().map(|images| of(&images.pictures, what)).transpose()
         };
         let eval = of(&self.eval, "adapted evaluation features")?;
@@ -165,8 +174,11 @@ impl Adaptation<'_> {
         let started = Instant::now();
         self.session.progress.note(&format!("trying {}: {}", method.name(), method.about()));
         let mut site = usize::from(method.statistics);
-        let head = self.head(method, site)?;
-        if let Some(objective) = method.tail {
+        let mut head = self.head(method, site)?;
+        if let Some(pull) = method.pull() {
+            head = self.train_both(pull)?;
+            site = self.sites.len() - 1;
+        } else if let Some(objective) = method.tail {
             self.train_tail(objective, &head, site)?;
             site = self.sites.len() - 1;
         }
@@ -257,12 +269,7 @@ impl Adaptation<'_> {
     }
 
     /// What these images come to where `some` of the few are known.
-    fn spread(
-        &self,
-        neighbours: &Neighbours,
-        images: &Labelled,
-        some: &[usize],
-    ) -> Result<Vec<usize>, Error> {
+    fn spread(&self, neighbours: &Neighbours, images: &Photos, some: &[usize]) -> Result<Vec<usize>, Error> {
         let source = self.source_features.as_ref().ok_or(Error::NeedsSource { method: FEW })?;
         let mut sources = vec![source; self.spaces];
         if let (Some(plain), Some(redrawn)) = (sources.first_mut(), &self.redrawn) {
@@ -278,7 +285,7 @@ impl Adaptation<'_> {
 
     /// The share of the few that are answered rightly by the others of them, with one in [`FOLDS`] of each class left out in
     /// turn.
-    fn held_out(&self, images: &Labelled) -> Result<f64, Error> {
+    fn held_out(&self, images: &Photos) -> Result<f64, Error> {
         let mut seen = vec![0; self.classes.len()];
         let mut fold = |class: usize| {
             seen[class] += 1;
@@ -298,6 +305,26 @@ impl Adaptation<'_> {
     /// A head fitted to labels, with the penalty of the model's own.
     fn fit(&self, features: &Tensor, labels: &[usize]) -> Result<LinearHead, Error> {
         fitted(self.session, features, labels, self.classes.len(), self.l2)
+    }
+
+    /// One more site, and its head: the tail and the head trained on both domains.
+    fn train_both(&mut self, pull: Pull) -> Result<LinearHead, Error> {
+        let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
+        let plain = &self.sites[0].backbone;
+        let fit = JointFit {
+            session: self.session,
+            backbone: plain,
+            head: &self.head,
+            source,
+            target: &self.photos,
+            pull,
+            unfreeze: &self.options.unfreeze,
+            epochs: self.options.epochs,
+            seed: self.options.seed,
+        };
+        let (params, head) = fit.run()?;
+        self.add_site(with_params(plain, params)?, Vec::new())?;
+        Ok(head)
     }
 
     /// One more site: the tail trained for an objective, from one.
