@@ -73,18 +73,14 @@ impl Domain {
     }
 
     fn options(&self, method: &str) -> AdaptOptions {
+        let [model, target, output] =
+            ["model.safetensors", "other", "adapted.safetensors"].map(|name| self.place.path(name));
         AdaptOptions {
-            model: self.place.path("model.safetensors"),
             source: Some(self.place.path("data")),
-            target: self.place.path("other"),
-            few: None,
             eval: Some(self.place.path("other")),
             method: (method != "auto").then(|| Method::parse(method).unwrap()),
-            budget: 0.0,
-            unfreeze: vec!["last".into()],
             epochs: 2,
-            seed: 0,
-            output: self.place.path("adapted.safetensors"),
+            ..AdaptOptions::new(model, target, output)
         }
     }
 

@@ -204,6 +204,25 @@ pub struct AdaptOptions {
     pub output: PathBuf,
 }
 
+impl AdaptOptions {
+    /// A choice among all methods that need no more than this.
+    pub fn new(model: PathBuf, target: PathBuf, output: PathBuf) -> AdaptOptions {
+        AdaptOptions {
+            model,
+            source: None,
+            target,
+            few: None,
+            eval: None,
+            method: None,
+            budget: 0.0,
+            unfreeze: vec!["last".to_owned()],
+            epochs: 10,
+            seed: 0,
+            output,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
