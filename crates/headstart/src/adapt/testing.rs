@@ -37,5 +37,6 @@ pub(crate) fn close(name: &str, (loss, gradient): (f64, Tensor), expected: &Stat
     let value = f64::from(of(name).data()[0]);
     assert!((loss - value).abs() < 1e-5 * value.abs().max(1.0), "{name}: {loss} {value}");
     let apart = relative_l2(gradient.data(), of(&format!("{name}.gradient")).data());
-    assert!(apart < 1e-5, "{name}: gradients are {apart} apart");
+    // The discriminators' sums of a thousand f32 terms come in the order of the instruction set.
+    assert!(apart < 1e-4, "{name}: gradients are {apart} apart");
 }
