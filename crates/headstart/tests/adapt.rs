@@ -228,6 +228,37 @@ fn pictures_of_the_same_domain_keep_the_model() {
 }
 
 #[test]
+fn statistics_of_the_source_itself_move_nothing() {
+    let domain = Domain::new();
+    let mut options = domain.options("adabn");
+    options.target = domain.place.path("data");
+    let report = domain.run(&options, 2).unwrap();
+    // The weights' own statistics are of no images at all: against those everything would move.
+    for norm in &report.moved {
+        assert!(norm.mean_shift < 0.02 && (norm.variance_ratio - 1.0).abs() < 0.02, "{norm:?}");
+    }
+    options.source = None;
+    let report = domain.run(&options, 2).unwrap();
+    assert!(report.moved.iter().any(|norm| norm.mean_shift > 0.1), "{:?}", report.moved);
+}
+
+#[test]
+fn methods_of_both_domains_are_tried_within_a_budget_alone() {
+    let domain = Domain::new();
+    let mut options = domain.options("auto");
+    let joint: Vec<String> = Method::joint().iter().map(Method::name).collect();
+    for (budget, expected) in [(0.0, 0), (1e6, joint.len())] {
+        options.budget = budget;
+        let report = domain.run(&options, 2).unwrap();
+        assert_eq!(report.tried.iter().filter(|t| joint.contains(&t.method)).count(), expected);
+    }
+    let report = domain.run(&domain.options("mcc"), 2).unwrap();
+    let [none, mcc] = [0, 1].map(|i| report.tried[i].eval.clone().unwrap().accuracy);
+    assert!(mcc >= none, "{none} {mcc}");
+    assert_eq!((report.chosen.as_str(), domain.accuracy(&domain.options("mcc").output)), ("mcc", mcc));
+}
+
+#[test]
 fn a_network_without_batch_norm_refuses_its_methods_and_auto_leaves_them_out() {
     let domain = Domain::new();
     let mut options = domain.options("adabn");
@@ -280,6 +311,14 @@ fn mistakes_are_answered_before_anything_is_written() {
     options.unfreeze = vec!["layre3".into()];
     let error = domain.run(&options, 1).unwrap_err().to_string();
     assert!(error.contains("did you mean `layer3`"), "{error}");
+    for method in ["shot", "mmd"] {
+        options = AdaptOptions { unfreeze: vec!["".into()], ..domain.options(method) };
+        let error = domain.run(&options, 1).unwrap_err().to_string();
+        assert!(error.contains("names nothing of the network but its classifier"), "{error}");
+    }
+    options.budget = -1.0;
+    assert!(domain.run(&options, 1).unwrap_err().to_string().contains("--budget is -1"));
+    options.budget = 0.0;
     options.epochs = 0;
     assert!(domain.run(&options, 1).unwrap_err().to_string().contains("--epochs is 0"));
     assert!(!options.output.exists(), "no model after an error");

@@ -18,8 +18,8 @@ pub(crate) struct Adapt {
     target: PathBuf,
     /// How: `auto` tries what is there and lets a score without labels choose; or `none`; or parts with + between them: a
     /// style that the source is redrawn in (gray, fine-edges, edges, wide-edges, lines, dark, blurred), adabn, a method for
-    /// the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail (tent, shot); or one for
-    /// tail and head on both domains (mcc, mmd, dann, cdan).
+    /// the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail
+    /// (tent, shot); or one for tail and head on both domains (mcc, mmd, dann, cdan).
     #[arg(long, value_name = "NAME", default_value = "auto")]
     method: String,
     /// Minutes in which `auto` begins methods that train on both domains too; 0 for none of them. With it the choice depends on

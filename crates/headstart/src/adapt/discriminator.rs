@@ -148,7 +148,8 @@ mod tests {
             found.hidden = LinearHead::new(wave(HIDDEN, inputs, 0.1), Tensor::zeros([HIDDEN])).unwrap();
             found.output = LinearHead::new(wave(1, HIDDEN, 0.1), Tensor::zeros([1])).unwrap();
             found.maps = found.maps.map(|_| [6, 4].map(|columns| wave(MAPPED, columns, 1.0)));
-            close(name, found.step(&pool, &rows, &answers, 7, 0.0).unwrap(), &fixture);
+            // Sums of a thousand terms in f32 come in the order of the instruction set.
+            close(name, 1e-4, found.step(&pool, &rows, &answers, 7, 0.0).unwrap(), &fixture);
         }
     }
 

@@ -4,12 +4,12 @@
 use super::discriminator::{Discriminator, descend};
 use super::domains::soft;
 use super::pull::{Kind, Pull, confusion, mmd};
-use super::tail::{annealed, back, free, move_tail, open};
+use super::tail::{Tail, annealed, back, move_tail};
 use crate::fine_tune::boundary::{Boundary, Photos};
 use crate::head::LinearHead;
 use crate::loss::cross_entropy;
 use crate::optim::{Optimizer, Rule};
-use crate::{Backbone, Error, Session};
+use crate::{Error, Session};
 use headstart_data::View;
 use headstart_graph::{BnStats, Params, Trainer};
 use headstart_tensor::{Rng, Tensor};
@@ -20,21 +20,12 @@ const HALF: usize = 32;
 const LR: f64 = 1e-3;
 const ANEW: f64 = 10.0;
 
-/// How both are trained.
+/// How both are trained; the head is where it starts from.
 #[derive(Clone, Copy)]
 pub(super) struct JointFit<'a> {
-    pub(super) session: &'a Session<'a>,
-    pub(super) backbone: &'a Backbone,
-    /// The head to start from.
-    pub(super) head: &'a LinearHead,
+    pub(super) tail: Tail<'a>,
     pub(super) source: &'a Photos,
-    pub(super) target: &'a Photos,
     pub(super) pull: Pull,
-    /// Names of what learns, as for fine-tuning.
-    pub(super) unfreeze: &'a [String],
-    /// Passes over the target.
-    pub(super) epochs: usize,
-    pub(super) seed: u64,
 }
 
 impl JointFit<'_> {
@@ -43,35 +34,36 @@ impl JointFit<'_> {
     /// # Errors
     /// Where a name is unknown, an image cannot be read any more, the loss ran away, or the run was interrupted.
     pub(super) fn run(&self) -> Result<(Params, LinearHead), Error> {
-        let (session, pool) = (self.session, self.session.pool);
-        let freeze = free(self.backbone, self.unfreeze, false)?;
-        let split = self.backbone.trunk_graph().split(&freeze)?;
-        let mut params = self.backbone.params.clone();
-        let mut source = open(session, self.backbone, &split.trunk, self.source, self.seed)?;
-        let mut target = open(session, self.backbone, &split.trunk, self.target, self.seed)?;
+        let Tail { session, backbone, epochs, seed, .. } = self.tail;
+        let pool = session.pool;
+        let freeze = self.tail.free(false)?;
+        let split = backbone.trunk_graph().split(&freeze)?;
+        let mut params = backbone.params.clone();
+        let mut source = self.tail.open(&split.trunk, self.source)?;
+        let mut target = self.tail.open(&split.trunk, self.tail.target)?;
         let mut trainer = Trainer::new(split.tail, freeze, BnStats::Running);
         let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
-        let mut head = self.head.clone();
+        let mut head = self.tail.head.clone();
         let mut apart = self.apart()?;
         let (mut sources, mut targets) =
-            (Deck::new(self.source, self.seed, "source"), Deck::new(self.target, self.seed, "target"));
-        let each = self.target.hashes.len().div_ceil(HALF);
-        let steps = self.epochs * each;
+            (Deck::new(self.source, seed, "source"), Deck::new(self.tail.target, seed, "target"));
+        let each = self.tail.target.hashes.len().div_ceil(HALF);
+        let steps = epochs * each;
         let name = self.pull.name();
-        for epoch in 1..=self.epochs {
-            session.progress.start(&format!("{name} {epoch}/{}", self.epochs), each);
+        for epoch in 1..=epochs {
+            session.progress.start(&format!("{name} {epoch}/{epochs}"), each);
             let mut sums = [0.0; 2];
             for step in (epoch - 1) * each..epoch * each {
                 session.check().inspect_err(|_| session.progress.finish())?;
                 let (known, unknown) = (sources.deal(), targets.deal());
                 let rows = both(
                     deal(session, &mut source, self.source, &known)?,
-                    deal(session, &mut target, self.target, &unknown)?,
+                    deal(session, &mut target, self.tail.target, &unknown)?,
                 )?;
                 let labels: Vec<usize> = known.iter().map(|&i| self.source.labels[i]).collect();
                 let lr = annealed(LR, step, steps);
                 let features = trainer.forward(&params, &rows, pool)?.clone();
-                let found = self.losses(&features, &head, &labels, &mut apart, lr, step, steps)?;
+                let found = self.losses(&features, &head, &labels, &mut apart, lr, grown(step, steps))?;
                 if !found.losses.iter().all(|l| l.is_finite()) {
                     session.progress.finish();
                     return Err(Error::AdaptationRanAway { method: name, epoch });
@@ -85,27 +77,26 @@ impl JointFit<'_> {
             }
             session.progress.finish();
             let [labels, pull] = sums;
-            session.progress.note(&format!(
-                "{name} {epoch}/{}: cross-entropy {labels:.4}, {name} {pull:.4}",
-                self.epochs
-            ));
+            session
+                .progress
+                .note(&format!("{name} {epoch}/{epochs}: cross-entropy {labels:.4}, {name} {pull:.4}"));
         }
         Ok((params, head))
     }
 
     /// What tells the domains apart, where it is asked for.
     fn apart(&self) -> Result<Option<Discriminator>, Error> {
-        let (d, classes) = (self.head.weight.row_len(), self.head.classes());
+        let (d, classes) = (self.tail.head.weight.row_len(), self.tail.head.classes());
         let answers = match self.pull.kind {
             Kind::Mmd | Kind::Mcc => return Ok(None),
             Kind::Dann => None,
             Kind::Cdan => Some(classes),
         };
-        Ok(Some(Discriminator::new(d, answers, self.seed)?))
+        Ok(Some(Discriminator::new(d, answers, self.tail.seed)?))
     }
 
-    /// Losses of features `[n, d]`, of which the first have these labels, and their gradients.
-    #[expect(clippy::too_many_arguments, reason = "a step's own values, used here alone")]
+    /// Losses of features `[n, d]`, of which the first have these labels, and their gradients; that of a discriminator counts as
+    /// much as it has `grown`.
     fn losses(
         &self,
         features: &Tensor,
@@ -113,10 +104,9 @@ impl JointFit<'_> {
         labels: &[usize],
         apart: &mut Option<Discriminator>,
         lr: f64,
-        step: usize,
-        steps: usize,
+        grown: f64,
     ) -> Result<Losses, Error> {
-        let pool = self.session.pool;
+        let pool = self.tail.session.pool;
         let logits = head.logits(pool, features)?;
         let (sources, classes) = (labels.len(), logits.row_len());
         let known: Vec<usize> = (0..sources).collect();
@@ -132,8 +122,6 @@ impl JointFit<'_> {
             }
             (_, Some(apart)) => {
                 let (pull, mut slopes) = apart.step(pool, features, &soft(&logits), sources, ANEW * lr)?;
-                // A discriminator that knows nothing yet has nothing to say (Ganin et al. 2016, section 5.2.2).
-                let grown = 2.0 / (1.0 + (-10.0 * step as f64 / steps as f64).exp()) - 1.0;
                 slopes.data_mut().iter_mut().for_each(|v| *v *= -grown as f32);
                 (pull, Some(slopes))
             }
@@ -148,6 +136,11 @@ impl JointFit<'_> {
         }
         Ok(Losses { losses: [f64::from(loss), pull], logits: by_logits, features: gradient })
     }
+}
+
+/// How much a discriminator counts at a step, 0 to 1: one that knows nothing yet has nothing to say (Ganin et al. 2016, section 5.2.2).
+fn grown(step: usize, steps: usize) -> f64 {
+    2.0 / (1.0 + (-10.0 * step as f64 / steps.max(1) as f64).exp()) - 1.0
 }
 
 /// Losses of a step, the cross-entropy and that of both domains, and their gradients.

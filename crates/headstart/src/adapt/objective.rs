@@ -120,7 +120,7 @@ mod tests {
         let pseudo: Vec<usize> = of("pseudo").data().iter().map(|&l| l as usize).collect();
         for objective in objectives() {
             let found = objective.loss(&of("logits"), &pseudo);
-            close(objective.name(), found, &fixture);
+            close(objective.name(), 1e-5, found, &fixture);
         }
     }
 }

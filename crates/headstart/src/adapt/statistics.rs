@@ -10,15 +10,14 @@
 //! taken. Few images say little: `N` of them count against the source's statistics as `N / (N + 16)` (Schneider et al. 2020, "Improving
 //! robustness against common corruptions by covariate shift adaptation", NeurIPS).
 
-use super::score::some;
 use crate::{Backbone, Error, Session};
 use headstart_data::Picture;
 use headstart_graph::{BnStats, Freeze, Graph, Op, Params, Trainer};
-use headstart_tensor::Tensor;
+use headstart_tensor::{Rng, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Images that are looked at, at most: statistics are known well before.
-const MOST: usize = 2048;
+const MOST: usize = 512;
 /// Images that the old statistics count for.
 const PRIOR: f64 = 16.0;
 /// Values of a batch's activations, about: 1 GB.
@@ -144,7 +143,7 @@ impl Look<'_> {
         let free = |f: Freeze, n: Norm| f.unfreeze(graph, &format!("{}.weight", n.name));
         let freeze = norms(graph).try_fold(Freeze::everything(), free)?;
         let mut trainer = Trainer::new(graph.clone(), freeze, self.stats);
-        let order = some(pictures.len(), MOST, self.seed, "batch norm statistics");
+        let order = order(pictures.len(), self.seed);
         let each: usize = graph.nodes().iter().map(|n| n.shape.len()).sum();
         let batch = (BATCH_VALUES / each.max(1)).clamp(8, 64).min(order.len().max(1));
         let mut last = self.params.clone();
@@ -179,6 +178,15 @@ impl Look<'_> {
     }
 }
 
+/// Images in the order in which they are looked at: in a folder's own order a batch would be of one class, and its statistics that
+/// class's.
+fn order(images: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..images).collect();
+    Rng::named(seed, "batch norm statistics").shuffle(&mut order);
+    order.truncate(MOST);
+    order
+}
+
 /// What the network reads of an image; nothing where it cannot be read, which feature extraction says.
 fn read(backbone: &Backbone, picture: &Picture) -> Option<Vec<f32>> {
     let bytes = picture.bytes().ok()?;
@@ -200,4 +208,19 @@ fn moved(name: &str, before: &Params, after: &Params) -> MovedNorm {
         mean.iter().zip(&new_mean).zip(&var).map(|((a, b), v)| (b - a).powi(2) / v.max(tiny)).sum();
     let ratio: f64 = var.iter().zip(&new_var).map(|(a, b)| (b.max(tiny) / a.max(tiny)).ln()).sum();
     MovedNorm { name: name.to_owned(), mean_shift: (shift / n).sqrt(), variance_ratio: (ratio / n).exp() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_of_all_folders() {
+        let order = order(1000, 0);
+        assert_eq!(order.len(), MOST);
+        for batch in order.chunks(64) {
+            let folders: std::collections::BTreeSet<usize> = batch.iter().map(|i| i / 250).collect();
+            assert_eq!(folders.len(), 4, "{batch:?}");
+        }
+    }
 }

@@ -22,20 +22,27 @@ const BLOCK: usize = 128;
 /// Rounds in which pseudo-labels settle.
 const SETTLING: usize = 2;
 
-/// How the tail is trained.
+/// What every fit of the tail is told.
 #[derive(Clone, Copy)]
-pub(super) struct TailFit<'a> {
+pub(super) struct Tail<'a> {
     pub(super) session: &'a Session<'a>,
     /// The network.
     pub(super) backbone: &'a Backbone,
     /// The head, on the target's features.
     pub(super) head: &'a LinearHead,
     pub(super) target: &'a Photos,
-    pub(super) objective: Objective,
     /// Names of what learns, as for fine-tuning.
     pub(super) unfreeze: &'a [String],
+    /// Passes over the target.
     pub(super) epochs: usize,
     pub(super) seed: u64,
+}
+
+/// How the tail is trained on the target alone.
+#[derive(Clone, Copy)]
+pub(super) struct TailFit<'a> {
+    pub(super) tail: Tail<'a>,
+    pub(super) objective: Objective,
 }
 
 impl TailFit<'_> {
@@ -44,21 +51,22 @@ impl TailFit<'_> {
     /// # Errors
     /// Where a name is unknown, an image cannot be read any more, the loss ran away, or the run was interrupted.
     pub(super) fn run(&self) -> Result<Params, Error> {
-        let (session, objective) = (self.session, self.objective);
-        let freeze = free(self.backbone, self.unfreeze, objective.norms_only)?;
-        let split = self.backbone.trunk_graph().split(&freeze)?;
-        let mut params = self.backbone.params.clone();
-        let mut boundary = open(session, self.backbone, &split.trunk, self.target, self.seed)?;
+        let (tail, objective) = (self.tail, self.objective);
+        let session = tail.session;
+        let freeze = tail.free(objective.norms_only)?;
+        let split = tail.backbone.trunk_graph().split(&freeze)?;
+        let mut params = tail.backbone.params.clone();
+        let mut boundary = tail.open(&split.trunk, tail.target)?;
         let mut trainer = Trainer::new(split.tail, freeze, BnStats::Running);
         let mut optimizer = Optimizer::new(Rule::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3 })?;
-        let n = self.target.hashes.len();
-        let steps = self.epochs * n.div_ceil(BATCH);
+        let n = tail.target.hashes.len();
+        let steps = tail.epochs * n.div_ceil(BATCH);
         let mut step = 0;
-        for epoch in 1..=self.epochs {
+        for epoch in 1..=tail.epochs {
             let pseudo = self.pseudo(&self.features(&mut boundary, trainer.graph(), &params)?)?;
             let mut order: Vec<usize> = (0..n).collect();
-            Rng::named(self.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
-            session.progress.start(&format!("{} {epoch}/{}", objective.name(), self.epochs), n);
+            Rng::named(tail.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+            session.progress.start(&format!("{} {epoch}/{}", objective.name(), tail.epochs), n);
             let mut sum = 0.0;
             for some in order.chunks(BATCH) {
                 session.check().inspect_err(|_| session.progress.finish())?;
@@ -67,17 +75,17 @@ impl TailFit<'_> {
                     continue;
                 }
                 let wanted: Vec<(usize, View)> = some.iter().map(|&i| (i, View::Center)).collect();
-                let rows = boundary.rows(session, self.target, &wanted)?;
+                let rows = boundary.rows(session, tail.target, &wanted)?;
                 let labels: Vec<usize> = some.iter().map(|&i| pseudo[i]).collect();
                 let features = trainer.forward(&params, &rows, session.pool)?;
-                let logits = self.head.logits(session.pool, features)?;
+                let logits = tail.head.logits(session.pool, features)?;
                 let (loss, slope) = objective.loss(&logits, &labels);
                 if !loss.is_finite() {
                     session.progress.finish();
                     return Err(Error::AdaptationRanAway { method: objective.name(), epoch });
                 }
                 sum += loss * some.len() as f64;
-                let slope = back(session.pool, &slope, self.head)?;
+                let slope = back(session.pool, &slope, tail.head)?;
                 let lr = annealed(objective.lr, step, steps);
                 let gradients = trainer.backward(&params, &slope, session.pool)?;
                 move_tail(&mut optimizer, &mut params, gradients, lr)?;
@@ -88,7 +96,7 @@ impl TailFit<'_> {
             session.progress.note(&format!(
                 "{} {epoch}/{}: loss {:.4}",
                 objective.name(),
-                self.epochs,
+                tail.epochs,
                 sum / n as f64
             ));
         }
@@ -97,13 +105,14 @@ impl TailFit<'_> {
 
     /// Features `[n, d]` of all images.
     fn features(&self, boundary: &mut Boundary, tail: &Graph, params: &Params) -> Result<Tensor, Error> {
+        let Tail { session, target, .. } = self.tail;
         let tail = Trunk::compile(tail, params)?;
-        let all: Vec<(usize, View)> = (0..self.target.hashes.len()).map(|i| (i, View::Center)).collect();
+        let all: Vec<(usize, View)> = (0..target.hashes.len()).map(|i| (i, View::Center)).collect();
         let mut values = Vec::new();
         for some in all.chunks(BLOCK) {
-            self.session.check()?;
-            let rows = boundary.rows(self.session, self.target, some)?;
-            values.extend(tail.run(self.session.pool, &rows)?.into_data());
+            session.check()?;
+            let rows = boundary.rows(session, target, some)?;
+            values.extend(tail.run(session.pool, &rows)?.into_data());
         }
         Ok(Tensor::new([all.len(), tail.output().len()], values)?)
     }
@@ -111,9 +120,9 @@ impl TailFit<'_> {
     /// Pseudo-labels: the nearest, by the cosine, of class means that the answers weight, then of the means of those
     /// nearest to them (SHOT, equations 5 and 6).
     fn pseudo(&self, features: &Tensor) -> Result<Vec<usize>, Error> {
-        let (pool, classes) = (self.session.pool, self.head.classes());
+        let (pool, classes) = (self.tail.session.pool, self.tail.head.classes());
         let rows = unit(pool, &super::domains::centred(pool, features, false)?.0);
-        let mut weights = soft(&self.head.logits(pool, features)?);
+        let mut weights = soft(&self.tail.head.logits(pool, features)?);
         let mut labels = Vec::new();
         for _ in 0..SETTLING {
             let centres = unit(pool, &class_sums(pool, &weights, &rows)?);
@@ -124,51 +133,47 @@ impl TailFit<'_> {
     }
 }
 
-/// What of the tail learns, for names as for fine-tuning: never the classifier; norms alone where that is asked for.
-///
-/// # Errors
-/// Where a name is unknown, or nothing is left.
-pub(super) fn free(backbone: &Backbone, names: &[String], norms_only: bool) -> Result<Freeze, Error> {
-    let graph = &backbone.graph;
-    let found = unfreeze(graph, &backbone.classifier, names)?;
-    let classifier = format!("{}.", backbone.classifier);
-    let norms: Vec<&str> = super::statistics::norms(graph).map(|norm| norm.name).collect();
-    let norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(&layer));
-    let mut freeze = Freeze::everything();
-    for name in found.freeze.trainable().filter(|name| !name.starts_with(&classifier)) {
-        if !norms_only || norm(name) {
-            freeze = freeze.unfreeze(graph, name)?;
+impl Tail<'_> {
+    /// What of the tail learns: never the classifier; norms alone where that is asked for.
+    ///
+    /// # Errors
+    /// Where a name is unknown, or nothing is left.
+    pub(super) fn free(&self, norms_only: bool) -> Result<Freeze, Error> {
+        let Backbone { graph, classifier, name: network, .. } = self.backbone;
+        let found = unfreeze(graph, classifier, self.unfreeze)?;
+        let classifier = format!("{classifier}.");
+        let norms: Vec<&str> = super::statistics::norms(graph).map(|norm| norm.name).collect();
+        let norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(&layer));
+        let mut freeze = Freeze::everything();
+        for name in found.freeze.trainable().filter(|name| !name.starts_with(&classifier)) {
+            if !norms_only || norm(name) {
+                freeze = freeze.unfreeze(graph, name)?;
+            }
         }
+        if freeze.trainable().next().is_some() {
+            return Ok(freeze);
+        }
+        Err(match norms_only {
+            true => Error::NoBatchNorm { network: network.clone() },
+            false => Error::NothingToAdapt { names: self.unfreeze.join(",") },
+        })
     }
-    if freeze.trainable().next().is_some() {
-        return Ok(freeze);
-    }
-    Err(match norms_only {
-        true => Error::NoBatchNorm { network: backbone.name.clone() },
-        false => Error::NothingToAdapt { names: names.join(",") },
-    })
-}
 
-/// The images' activations at the cut, in the cache where there is room.
-///
-/// # Errors
-/// Where an image cannot be read any more, or the run was interrupted.
-pub(super) fn open(
-    session: &Session,
-    backbone: &Backbone,
-    trunk: &Graph,
-    photos: &Photos,
-    seed: u64,
-) -> Result<Boundary, Error> {
-    let setting = Setting {
-        input: &backbone.input,
-        train: photos,
-        val: &Photos::default(),
-        views: Views { each: 1, seed, strength: None },
-        cache: CacheUse::Auto,
-        precision: CachePrecision::F32,
-    };
-    Boundary::open(session, trunk, &backbone.params, &setting)
+    /// Activations of images at the cut, in the cache where there is room.
+    ///
+    /// # Errors
+    /// Where an image cannot be read any more, or the run was interrupted.
+    pub(super) fn open(&self, trunk: &Graph, photos: &Photos) -> Result<Boundary, Error> {
+        let setting = Setting {
+            input: &self.backbone.input,
+            train: photos,
+            val: &Photos::default(),
+            views: Views { each: 1, seed: self.seed, strength: None },
+            cache: CacheUse::Auto,
+            precision: CachePrecision::F32,
+        };
+        Boundary::open(self.session, trunk, &self.backbone.params, &setting)
+    }
 }
 
 /// The learning rate of a step: `lr (1 + 10 t)^-0.75` at the share `t` of all steps (Ganin et al. 2016).

@@ -31,12 +31,11 @@ pub(crate) fn losses() -> StateDict {
     StateDict::open(&path).unwrap()
 }
 
-/// That a loss and its gradient are those of that name.
-pub(crate) fn close(name: &str, (loss, gradient): (f64, Tensor), expected: &StateDict) {
+/// That a loss is that of that name, and its gradient within so much of it.
+pub(crate) fn close(name: &str, within: f64, (loss, gradient): (f64, Tensor), expected: &StateDict) {
     let of = |name: &str| expected.tensor(name).unwrap();
     let value = f64::from(of(name).data()[0]);
     assert!((loss - value).abs() < 1e-5 * value.abs().max(1.0), "{name}: {loss} {value}");
     let apart = relative_l2(gradient.data(), of(&format!("{name}.gradient")).data());
-    // The discriminators' sums of a thousand f32 terms come in the order of the instruction set.
-    assert!(apart < 1e-4, "{name}: gradients are {apart} apart");
+    assert!(apart < within, "{name}: gradients are {apart} apart");
 }

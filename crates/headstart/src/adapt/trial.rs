@@ -12,7 +12,7 @@ use super::score::Neighbourhoods;
 use super::sites::{Redrawn, Site, redraw, with_params};
 use super::spread::Neighbours;
 use super::statistics::{MovedNorm, norms, restate};
-use super::tail::TailFit;
+use super::tail::{Tail, TailFit};
 use super::{AdaptOptions, EvalAccuracy, Method, Tried, alignments};
 use crate::fine_tune::boundary::Photos;
 use crate::head::LinearHead;
@@ -307,22 +307,18 @@ impl Adaptation<'_> {
         fitted(self.session, features, labels, self.classes.len(), self.l2)
     }
 
+    fn tail<'a>(&'a self, backbone: &'a Backbone, head: &'a LinearHead) -> Tail<'a> {
+        let AdaptOptions { unfreeze, epochs, seed, .. } = self.options;
+        let (session, target) = (self.session, &self.photos);
+        Tail { session, backbone, head, target, unfreeze, epochs: *epochs, seed: *seed }
+    }
+
     /// One more site, and its head: the tail and the head trained on both domains.
     fn train_both(&mut self, pull: Pull) -> Result<LinearHead, Error> {
         let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
         let plain = &self.sites[0].backbone;
-        let fit = JointFit {
-            session: self.session,
-            backbone: plain,
-            head: &self.head,
-            source,
-            target: &self.photos,
-            pull,
-            unfreeze: &self.options.unfreeze,
-            epochs: self.options.epochs,
-            seed: self.options.seed,
-        };
-        let (params, head) = fit.run()?;
+        let tail = self.tail(plain, &self.head);
+        let (params, head) = JointFit { tail, source, pull }.run()?;
         self.add_site(with_params(plain, params)?, Vec::new())?;
         Ok(head)
     }
@@ -331,18 +327,9 @@ impl Adaptation<'_> {
     fn train_tail(&mut self, name: &str, head: &LinearHead, site: usize) -> Result<(), Error> {
         let Some(objective) = objectives().into_iter().find(|o| o.name() == name) else { return Ok(()) };
         let from = &self.sites[site];
-        let fit = TailFit {
-            session: self.session,
-            backbone: &from.backbone,
-            head,
-            target: &self.photos,
-            objective,
-            unfreeze: &self.options.unfreeze,
-            epochs: self.options.epochs,
-            seed: self.options.seed,
-        };
-        let backbone = with_params(&from.backbone, fit.run()?)?;
-        let moved = from.moved.clone();
+        let tail = self.tail(&from.backbone, head);
+        let params = TailFit { tail, objective }.run()?;
+        let (backbone, moved) = (with_params(&from.backbone, params)?, from.moved.clone());
         self.add_site(backbone, moved)
     }
 }
