@@ -375,14 +375,6 @@ pub enum Error {
         /// The network.
         network: String,
     },
-    /// Nothing of the network is left to train.
-    #[error(
-        "--unfreeze {names} names nothing of the network but its classifier: name a stage, or last or all"
-    )]
-    NothingToAdapt {
-        /// What was asked for.
-        names: String,
-    },
     /// The method learns from a few labels, and there are none.
     #[error("the method `few` learns from a few labelled images of the target: give them with --few")]
     NeedsFew,

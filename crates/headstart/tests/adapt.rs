@@ -314,7 +314,7 @@ fn mistakes_are_answered_before_anything_is_written() {
     for method in ["shot", "mmd"] {
         options = AdaptOptions { unfreeze: vec!["".into()], ..domain.options(method) };
         let error = domain.run(&options, 1).unwrap_err().to_string();
-        assert!(error.contains("names nothing of the network but its classifier"), "{error}");
+        assert!(error.contains("unfreezes nothing besides the classifier"), "{error}");
     }
     options.budget = -1.0;
     assert!(domain.run(&options, 1).unwrap_err().to_string().contains("--budget is -1"));

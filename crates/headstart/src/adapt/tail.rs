@@ -137,7 +137,7 @@ impl Tail<'_> {
     /// What of the tail learns: never the classifier; norms alone where that is asked for.
     ///
     /// # Errors
-    /// Where a name is unknown, or nothing is left.
+    /// Where a name is unknown, there is none besides the classifier's, or no norm is left.
     pub(super) fn free(&self, norms_only: bool) -> Result<Freeze, Error> {
         let Backbone { graph, classifier, name: network, .. } = self.backbone;
         let found = unfreeze(graph, classifier, self.unfreeze)?;
@@ -153,10 +153,7 @@ impl Tail<'_> {
         if freeze.trainable().next().is_some() {
             return Ok(freeze);
         }
-        Err(match norms_only {
-            true => Error::NoBatchNorm { network: network.clone() },
-            false => Error::NothingToAdapt { names: self.unfreeze.join(",") },
-        })
+        Err(Error::NoBatchNorm { network: network.clone() })
     }
 
     /// Activations of images at the cut, in the cache where there is room.
