@@ -3,7 +3,7 @@
 //! ```text
 //! model + source + target | features of both, from the cache
 //!   | Site                -> the target through the trunk; the source as it is and redrawn in a Style
-//!   | statistics          -> AdaBN: the trunk with the target's batch norm statistics
+//!   | statistics          -> AdaBN, DSBN: the trunk with the target's batch norm statistics
 //!   | Alignment           -> a head for the target's features: seconds
 //!   | TailFit             -> the tail trained for certain answers of the target: minutes
 //!   | JointFit            -> the tail and the head trained on both domains, for a Pull: minutes
@@ -57,5 +57,5 @@ pub use run::adapt;
 pub use score::Score;
 pub use self_training::SelfTraining;
 pub use standardise::Standardise;
-pub use statistics::MovedNorm;
+pub use statistics::{MovedNorm, Statistics};
 pub use subspace::Subspace;

@@ -7,22 +7,23 @@
 //! nothing: the weight is multiplied with the kappa between what its class means say of the source as it is, and its labels.
 
 use super::domains::{Source, centred, class_sums, hard, one_hot, soft, unit};
+use super::statistics::Statistics;
 use crate::head::LinearHead;
 use crate::{Error, Session};
 use headstart_data::Style;
 use headstart_tensor::Tensor;
 use std::collections::BTreeMap;
 
-/// The way answers come about: from the source in that style, and whether the target is seen by its own statistics.
+/// The way answers come about: from the source in that style, and by which statistics the target is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) style: Option<Style>,
-    pub(super) statistics: bool,
+    pub(super) statistics: Option<Statistics>,
 }
 
 impl Way {
     /// That of the model as it is.
-    pub(super) const UNADAPTED: Way = Way { style: None, statistics: false };
+    pub(super) const UNADAPTED: Way = Way { style: None, statistics: None };
 }
 
 /// What cosines are multiplied by to become logits.
@@ -117,7 +118,7 @@ impl Namings {
 
     /// The style whose naming the others support most, if none of the source as it is has more.
     pub(super) fn best_style(&self) -> Option<Style> {
-        let plain = (0..self.ways.len()).filter(|&i| !self.ways[i].statistics);
+        let plain = (0..self.ways.len()).filter(|&i| self.ways[i].statistics.is_none());
         let worth = |i: usize| self.agreed(&[self.ways[i]], &self.answers[i]).unwrap_or(0.0);
         let best = plain.reduce(|best, i| if worth(i) > worth(best) { i } else { best });
         best.and_then(|i| self.ways[i].style)
@@ -160,10 +161,10 @@ mod tests {
     use crate::adapt::testing::{cluster, quiet};
 
     /// A way that none of these namings came about.
-    const OTHER: Way = Way { style: None, statistics: true };
+    const OTHER: Way = Way { style: None, statistics: Some(Statistics::AdaBn) };
 
     fn way(style: Option<Style>) -> Way {
-        Way { style, statistics: false }
+        Way { style, statistics: None }
     }
 
     /// Namings by sources whose labels are turned by so much.
@@ -235,7 +236,7 @@ mod tests {
             let (target, labels) = cluster(240, 3, 5);
             // By the target's statistics two of three classes are told as from the edges.
             let own = Source { features: target.clone(), labels: labels.iter().map(|&c| c.min(1)).collect() };
-            found.add(session, Way { style: None, statistics: true }, &own, &target, None).unwrap();
+            found.add(session, OTHER, &own, &target, None).unwrap();
             assert_eq!(found.best_style(), edges);
             assert_eq!(Namings::new(3, Vec::new()).best_style(), None);
         });

@@ -5,6 +5,7 @@ use super::consensus::{self, CONSENSUS};
 use super::few::{self, FEW};
 use super::objective::{Objective, objectives};
 use super::pull::{Pull, pulls};
+use super::statistics::Statistics;
 use crate::Error;
 use headstart_data::Style;
 use headstart_graph::nearest;
@@ -15,8 +16,8 @@ use std::path::PathBuf;
 pub struct Method {
     /// How the source is redrawn; a head is fitted to it then.
     pub style: Option<Style>,
-    /// Whether batch norm statistics are estimated anew on the target.
-    pub statistics: bool,
+    /// How batch norm statistics are estimated anew on the target.
+    pub statistics: Option<Statistics>,
     /// The method that makes a head from cached features: the name of an [`super::Alignment`], `consensus` or `few`.
     pub head: Option<&'static str>,
     /// What the tail is trained for: the name of an [`super::Objective`] or a [`super::Pull`].
@@ -28,13 +29,11 @@ const STYLED: [&str; 2] = ["prototypes", "self-training"];
 
 impl Method {
     /// The model as it is.
-    pub const NONE: Method = Method { style: None, statistics: false, head: None, tail: None };
-    /// Statistics alone.
-    pub const ADABN: Method = Method { statistics: true, ..Method::NONE };
+    pub const NONE: Method = Method { style: None, statistics: None, head: None, tail: None };
 
-    /// The method of that name: `none`, or parts with `+` between them, each of another kind: a style, `adabn`, the name of an
-    /// [`super::Alignment`], that of an objective for the tail. An objective for norms alone brings `adabn` with it. The name of a
-    /// [`super::Pull`] stands alone: it starts from the model as it is.
+    /// The method of that name: `none`, or parts with `+` between them, each of another kind: a style, one of
+    /// [`Statistics`], the name of an [`super::Alignment`], that of an objective for the tail. An objective for norms alone brings
+    /// `adabn` with it. The name of a [`super::Pull`] stands alone: it starts from the model as it is.
     ///
     /// # Errors
     /// Where a part is unknown, with the nearest, or is of the kind of another one, or a redrawn source is asked to be seen by
@@ -43,14 +42,15 @@ impl Method {
         let mut found = Method::NONE;
         for part in text.split('+').filter(|_| text != "none") {
             let (style, head) = (style(part), heads().into_iter().find(|h| *h == part));
+            let statistics = Statistics::ALL.into_iter().find(|s| s.name() == part);
             let tail = objectives().into_iter().find(|o| o.name() == part);
             let pull = pulls().into_iter().find(|p| p.name() == part).map(|p| p.name());
             let trains = tail.map(|o| o.name()).or(pull);
-            let taken = match (style, head, trains) {
+            let taken = match (style, statistics, head, trains) {
                 (Some(_), ..) => found.style.is_some(),
-                (_, Some(_), _) => found.head.is_some(),
+                (_, Some(_), ..) => found.statistics.is_some(),
+                (.., Some(_), _) => found.head.is_some(),
                 (.., Some(_)) => found.tail.is_some(),
-                _ if part == "adabn" => found.statistics,
                 _ => return Err(Method::unknown(part)),
             };
             if pull.is_some() && part != text {
@@ -58,23 +58,28 @@ impl Method {
                 return Err(Error::UnknownMethod { found: text.to_owned(), known });
             }
             if taken {
-                let known = "at most one style, adabn, one method for the head and one for the tail";
+                let known =
+                    "at most one style, one of adabn and dsbn, one method for the head and one for the tail";
                 return Err(Error::UnknownMethod { found: text.to_owned(), known: known.to_owned() });
             }
-            found.statistics |= part == "adabn" || tail.is_some_and(|o| o.norms_only);
             found.style = style.or(found.style);
+            found.statistics = statistics.or(found.statistics);
             found.head = head.or(found.head);
             found.tail = trains.or(found.tail);
         }
-        if found.style.is_some() && found.statistics {
-            let known = "a style, or batch norm statistics (adabn, tent), which are of pictures as they are: not both";
+        if objectives().iter().any(|o| Some(o.name()) == found.tail && o.norms_only) {
+            found.statistics = found.statistics.or(Some(Statistics::AdaBn));
+        }
+        if found.style.is_some() && found.statistics.is_some() {
+            let known = "a style, or batch norm statistics (adabn, dsbn, tent), which are of pictures as they are: not both";
             return Err(Error::UnknownMethod { found: text.to_owned(), known: known.to_owned() });
         }
         Ok(found)
     }
 
     fn unknown(part: &str) -> Error {
-        let mut names = vec!["auto", "none", "adabn"];
+        let mut names = vec!["auto", "none"];
+        names.extend(Statistics::ALL.map(Statistics::name));
         names.extend(Style::ALL.map(Style::name));
         names.extend(heads());
         names.extend(objectives().iter().map(Objective::name));
@@ -87,12 +92,19 @@ impl Method {
 
     /// Those on features alone, of the source as it is, that need no label of the target.
     pub fn plain() -> Vec<Method> {
-        let of = |statistics| move |name| Method { statistics, head: Some(name), ..Method::NONE };
-        let mut all = vec![Method::NONE, Method::ADABN];
-        let heads = || heads().into_iter().filter(|name| *name != FEW);
-        all.extend(heads().map(of(false)));
-        // A consensus is of both spaces as it is.
-        all.extend(heads().filter(|name| *name != CONSENSUS).map(of(true)));
+        let of = |name| Method { head: Some(name), ..Method::NONE };
+        let mut all = vec![Method::NONE];
+        all.extend(heads().into_iter().filter(|name| *name != FEW).map(of));
+        all
+    }
+
+    /// Those by statistics of the target, likewise.
+    pub fn restated(statistics: Statistics) -> Vec<Method> {
+        let own = Method { statistics: Some(statistics), ..Method::NONE };
+        let mut all = vec![own];
+        // A consensus is of all spaces as it is.
+        let heads = heads().into_iter().filter(|name| ![CONSENSUS, FEW].contains(name));
+        all.extend(heads.map(|name| Method { head: Some(name), ..own }));
         all
     }
 
@@ -104,10 +116,11 @@ impl Method {
         all
     }
 
-    /// Those that train the tail from what this one leaves.
-    pub fn tails(self) -> Vec<Method> {
+    /// Those that train the tail from what this one leaves; an objective for norms alone from `statistics` where this one leaves
+    /// them as they are.
+    pub fn tails(self, statistics: Statistics) -> Vec<Method> {
         let tail = |o: Objective| Method {
-            statistics: self.statistics || o.norms_only,
+            statistics: self.statistics.or(o.norms_only.then_some(statistics)),
             tail: Some(o.name()),
             ..self
         };
@@ -128,6 +141,7 @@ impl Method {
     pub fn needs_source(&self) -> bool {
         let of = |name| alignments().iter().any(|a| a.name() == name && a.needs_source());
         self.style.is_some()
+            || self.statistics == Some(Statistics::Dsbn)
             || self.pull().is_some()
             || [Some(CONSENSUS), Some(FEW)].contains(&self.head)
             || self.head.is_some_and(of)
@@ -135,7 +149,7 @@ impl Method {
 
     /// Whether it is for networks with batch norm alone.
     pub fn needs_norms(&self) -> bool {
-        self.statistics
+        self.statistics.is_some()
     }
 
     /// What its last part does, in a few words.
@@ -152,8 +166,8 @@ impl Method {
             alignments().iter().find(|a| a.name() == name).map_or("", |a| a.about())
         } else if self.style.is_some() {
             "a head fitted to the source redrawn so that it looks more like the target"
-        } else if self.statistics {
-            "the target's batch norm statistics (Li et al. 2017)"
+        } else if let Some(statistics) = self.statistics {
+            statistics.about()
         } else {
             "the model as it is"
         }
@@ -161,7 +175,8 @@ impl Method {
 
     /// Its name on the command line.
     pub fn name(&self) -> String {
-        let parts = [self.style.map(Style::name), self.statistics.then_some("adabn"), self.head, self.tail];
+        let parts =
+            [self.style.map(Style::name), self.statistics.map(Statistics::name), self.head, self.tail];
         let parts: Vec<&str> = parts.into_iter().flatten().collect();
         if parts.is_empty() { "none".to_owned() } else { parts.join("+") }
     }
@@ -230,8 +245,9 @@ mod tests {
     #[test]
     fn a_method_is_read_as_it_is_named() {
         let mut all = Method::plain();
+        all.extend(Statistics::ALL.into_iter().flat_map(Method::restated));
         all.extend(Style::ALL.into_iter().flat_map(Method::styled));
-        all.extend(all.clone().into_iter().flat_map(Method::tails));
+        all.extend(all.clone().into_iter().flat_map(|m| m.tails(Statistics::AdaBn)));
         all.extend(Method::joint());
         for method in all {
             assert_eq!(Method::parse(&method.name()).unwrap(), method, "{}", method.name());
@@ -239,6 +255,8 @@ mod tests {
         assert_eq!(Method::parse("tent").unwrap().name(), "adabn+tent");
         for wrong in [
             "adabn+adabn",
+            "adabn+dsbn",
+            "dsbn+edges",
             "edges+lines",
             "edges+adabn",
             "edges+tent",

@@ -83,8 +83,14 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     let kept = target.kept.iter().map(|&i| pictures[i].clone()).collect();
     let photos = Photos { pictures: kept, hashes: target.hashes, labels: Vec::new() };
     let l2 = manifest.recipe.l2.unwrap_or(L2::FALLBACK);
-    let plain =
-        Site { backbone, target: target.values, eval: eval_features, few: few_features, moved: Vec::new() };
+    let plain = Site {
+        backbone,
+        target: target.values,
+        eval: eval_features,
+        few: few_features,
+        moved: Vec::new(),
+        own: None,
+    };
     let mut adaptation = Adaptation {
         session,
         options,

@@ -134,12 +134,17 @@ impl Neighbourhoods {
         Ok(Neighbourhoods { rows, nearest: found, unadapted })
     }
 
+    /// Whether neighbours have the same of `answers` to all rows, the mean over feature spaces.
+    pub(super) fn agreement(&self, answers: &[usize]) -> f64 {
+        let some: Vec<usize> = self.rows.iter().map(|&row| answers[row]).collect();
+        let sum: f64 = self.nearest.iter().map(|near| agreement(&some, near)).sum();
+        sum / self.nearest.len().max(1) as f64
+    }
+
     /// The score of logits `[n, classes]` of all rows, which came about that way.
     pub(super) fn score(&self, namings: &Namings, way: Way, logits: &Tensor) -> Score {
         let all = hard(logits);
-        let answers: Vec<usize> = self.rows.iter().map(|&row| all[row]).collect();
-        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let agreement = mean(self.nearest.iter().map(|near| agreement(&answers, near)).collect());
+        let agreement = self.agreement(&all);
         let ways = [Way::UNADAPTED, way];
         let (naming, unadapted_naming) =
             (namings.support(&ways, &all), namings.support(&ways, &self.unadapted));

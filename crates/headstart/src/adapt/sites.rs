@@ -1,8 +1,15 @@
 //! What both domains look like: the target through a trunk, the source as it is and in another style.
 
-use super::domains::Source;
-use super::score::some;
-use super::statistics::MovedNorm;
+use super::AdaptOptions;
+use super::domains::{Source, hard};
+use super::joint::JointFit;
+use super::namings::Way;
+use super::objective::objectives;
+use super::pull::Pull;
+use super::score::{Neighbourhoods, some};
+use super::statistics::{MovedNorm, Statistics, restate};
+use super::tail::{Tail, TailFit};
+use super::trial::{Adaptation, NAMED_BY};
 use crate::evaluate::labels;
 use crate::fine_tune::boundary::Photos;
 use crate::head::LinearHead;
@@ -21,6 +28,15 @@ pub(super) struct Site {
     /// Of the few that are labelled.
     pub(super) few: Option<Tensor>,
     pub(super) moved: Vec<MovedNorm>,
+    /// Where the source is not seen as by the weights' statistics.
+    pub(super) own: Option<Own>,
+}
+
+/// The source by statistics of its own, and the head that is fitted to it.
+#[derive(Clone)]
+pub(super) struct Own {
+    source: Source,
+    head: LinearHead,
 }
 
 /// The source in a style, and the head that is fitted to it.
@@ -91,4 +107,130 @@ fn redrawing(of: &Backbone, style: Style) -> Result<Backbone, Error> {
     preprocess.style = Some(style);
     let (graph, classifier) = (of.graph.clone(), of.classifier.clone());
     Backbone::new(graph, classifier, of.params.clone(), preprocess, of.name.clone())
+}
+
+impl Adaptation<'_> {
+    /// One more site: the target by other batch norm statistics, and with [`Statistics::Dsbn`] the source by its own.
+    pub(super) fn restate(&mut self, statistics: Statistics) -> Result<Statistics, Error> {
+        let (session, seed) = (self.session, self.options.seed);
+        let plain = &self.sites[0].backbone;
+        let (images, target) = (self.source.as_ref(), &self.photos.pictures[..]);
+        let (own, like) = match (statistics, images) {
+            (Statistics::AdaBn, images) => (None, images.map(|images| &images.pictures[..])),
+            (Statistics::Dsbn, Some(images)) => (Some(self.by_its_own(images)?), None),
+            (Statistics::Dsbn, None) => return Err(Error::NeedsSource { method: statistics.name() }),
+        };
+        let (params, moved) = restate(session, plain, like, target, "the target", seed)?;
+        self.add_site(with_params(plain, params)?, moved)?;
+        self.sites.last_mut().into_iter().for_each(|site| site.own = own.clone());
+        self.spaces = self.sites.len();
+        Ok(statistics)
+    }
+
+    /// The source by statistics of its own.
+    fn by_its_own(&self, images: &Photos) -> Result<Own, Error> {
+        let (session, seed, plain) = (self.session, self.options.seed, &self.sites[0].backbone);
+        let (params, _) = restate(session, plain, None, &images.pictures, "the source", seed)?;
+        let pictures: Vec<&Picture> = images.pictures.iter().collect();
+        let of = with_params(plain, params)?;
+        let features = extract(session, &of, &pictures, 1, seed, "source features by its own statistics")?;
+        let labels: Vec<usize> = features.kept.iter().map(|&i| images.labels[i]).collect();
+        let head = self.fit(&features.values, &labels)?;
+        Ok(Own { source: Source { features: features.values, labels }, head })
+    }
+
+    /// The second site: of both ways to other statistics the one whose answers follow more how the target's images look, in every
+    /// space.
+    pub(super) fn restate_best(&mut self) -> Result<Statistics, Error> {
+        self.restate(Statistics::AdaBn)?;
+        if self.source.is_none() {
+            return Ok(Statistics::AdaBn);
+        }
+        self.restate(Statistics::Dsbn)?;
+        let spaces: Vec<&Tensor> = self.sites.iter().map(|s| &s.target).collect();
+        let near = Neighbourhoods::of(self.session, &spaces, Vec::new(), self.options.seed)?;
+        let agreement = |site: &Site| -> Result<f64, Error> {
+            Ok(near.agreement(&hard(&self.at(site).1.logits(self.session.pool, &site.target)?)))
+        };
+        let [adabn, dsbn] = [agreement(&self.sites[1])?, agreement(&self.sites[2])?];
+        let (kept, other) = if dsbn > adabn { (Statistics::Dsbn, 1) } else { (Statistics::AdaBn, 2) };
+        self.sites.remove(other);
+        self.spaces = self.sites.len();
+        let text = format!(
+            "batch norm statistics: {} is taken, images that look alike are answered alike more often (adabn {adabn:.3}, dsbn {dsbn:.3})",
+            kept.name()
+        );
+        self.session.progress.note(&text);
+        Ok(kept)
+    }
+
+    /// The source as a site's head has seen it, and that head.
+    pub(super) fn at<'a>(&'a self, site: &'a Site) -> (Option<&'a Source>, &'a LinearHead) {
+        match &site.own {
+            Some(own) => (Some(&own.source), &own.head),
+            None => (self.source_features.as_ref(), &self.head),
+        }
+    }
+
+    /// What the source calls the target: as it is through every trunk, and in every style where `everything` is asked for.
+    pub(super) fn name_target(
+        &mut self,
+        statistics: Option<Statistics>,
+        everything: bool,
+    ) -> Result<(), Error> {
+        let (Some(images), Some(source)) = (&self.source, &self.source_features) else { return Ok(()) };
+        let (session, plain) = (self.session, &self.sites[0]);
+        for (site, statistics) in self.sites.iter().zip([None, statistics]) {
+            let way = Way { style: None, statistics };
+            let source = site.own.as_ref().map_or(source, |own| &own.source);
+            self.namings.add(session, way, source, &site.target, None)?;
+        }
+        for style in Style::ALL.into_iter().filter(|_| everything) {
+            let redrawn = redraw(session, &plain.backbone, images, style, NAMED_BY, self.options.seed)?;
+            let way = Way { style: Some(style), statistics: None };
+            self.namings.add(session, way, &redrawn, &plain.target, Some(source))?;
+        }
+        Ok(())
+    }
+
+    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>) -> Result<(), Error> {
+        let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
+            let all: Vec<&Picture> = pictures.iter().collect();
+            Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
+        };
+        let target = of(&self.photos.pictures, "adapted features")?;
+        let of = |images: &Option<Photos>, what| {
+            images.as_ref().map(|images| of(&images.pictures, what)).transpose()
+        };
+        let eval = of(&self.eval, "adapted evaluation features")?;
+        let few = of(&self.few, "adapted features of the few")?;
+        self.sites.push(Site { backbone, target, eval, few, moved, own: None });
+        Ok(())
+    }
+
+    fn tail<'a>(&'a self, backbone: &'a Backbone, head: &'a LinearHead) -> Tail<'a> {
+        let AdaptOptions { unfreeze, epochs, seed, .. } = self.options;
+        let (session, target) = (self.session, &self.photos);
+        Tail { session, backbone, head, target, unfreeze, epochs: *epochs, seed: *seed }
+    }
+
+    /// One more site, and its head: the tail and the head trained on both domains.
+    pub(super) fn train_both(&mut self, pull: Pull) -> Result<LinearHead, Error> {
+        let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
+        let plain = &self.sites[0].backbone;
+        let tail = self.tail(plain, &self.head);
+        let (params, head) = JointFit { tail, source, pull }.run()?;
+        self.add_site(with_params(plain, params)?, Vec::new())?;
+        Ok(head)
+    }
+
+    /// One more site: the tail trained for an objective, from one.
+    pub(super) fn train_tail(&mut self, name: &str, head: &LinearHead, site: usize) -> Result<(), Error> {
+        let Some(objective) = objectives().into_iter().find(|o| o.name() == name) else { return Ok(()) };
+        let from = &self.sites[site];
+        let tail = self.tail(&from.backbone, head);
+        let params = TailFit { tail, objective }.run()?;
+        let (backbone, moved) = (with_params(&from.backbone, params)?, from.moved.clone());
+        self.add_site(backbone, moved)
+    }
 }

@@ -1,10 +1,15 @@
-//! AdaBN: batch norm statistics estimated anew on the target (Li et al. 2017, "Revisiting Batch Normalization for Practical Domain
-//! Adaptation", ICLR workshop), by what lies between the domains and no more.
+//! Batch norm statistics estimated anew on the target, in two ways.
 //!
-//! A backbone's statistics are those of the images that it was pre-trained on, not of the source: with the target's in their place
-//! the network would move twice. Where the source is given, every channel of the target is brought, norm by norm from the first, to
-//! the mean and deviation that the source's images have there in the unadapted network. The head and what it was fitted to stay.
-//! Without a source the old statistics stand for it, which is AdaBN as in the paper.
+//! *AdaBN* (Li et al. 2017, "Revisiting Batch Normalization for Practical Domain Adaptation", ICLR workshop), by what lies between the
+//! domains and no more. A backbone's statistics are those of the images that it was pre-trained on, not of the source: with the
+//! target's in their place the network would move twice. Where the source is given, every channel of the target is brought, norm
+//! by norm from the first, to the mean and deviation that the source's images have there in the unadapted network. The head and
+//! what it was fitted to stay. Without a source the old statistics stand for it, which is AdaBN as in the paper.
+//!
+//! *DSBN*, statistics of each domain's own (Chang et al. 2019, "Domain-Specific Batch Normalization for Unsupervised Domain
+//! Adaptation", CVPR, without its training): the target's in the place of the old ones, the source's likewise, and a head fitted to
+//! the source so seen. Where the source is far from what the network was pre-trained on and the target is not, AdaBN leads the
+//! target away from what the network knows; this leads the source there.
 //!
 //! Batches of the target run through the trunk, every norm by the statistics of its batch, and the means of these statistics are
 //! taken. Few images say little: `N` of them count against the source's statistics as `N / (N + 16)` (Schneider et al. 2020, "Improving
@@ -22,6 +27,38 @@ const MOST: usize = 512;
 const PRIOR: f64 = 16.0;
 /// Values of a batch's activations, about: 1 GB.
 const BATCH_VALUES: usize = 256 << 20;
+
+/// Whose place the target's batch norm statistics take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Statistics {
+    /// The source's; its features and head stay.
+    AdaBn,
+    /// The pre-training's, and the source's own do so for the source.
+    Dsbn,
+}
+
+impl Statistics {
+    /// Both.
+    pub const ALL: [Statistics; 2] = [Statistics::AdaBn, Statistics::Dsbn];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Statistics::AdaBn => "adabn",
+            Statistics::Dsbn => "dsbn",
+        }
+    }
+
+    /// What it does, in a few words.
+    pub fn about(self) -> &'static str {
+        match self {
+            Statistics::AdaBn => {
+                "the target's batch norm statistics brought to the source's (Li et al. 2017)"
+            }
+            Statistics::Dsbn => "batch norm statistics of each domain's own (Chang et al. 2019)",
+        }
+    }
+}
 
 /// How the statistics of one norm moved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,7 +88,8 @@ pub(super) fn norms(graph: &Graph) -> impl Iterator<Item = Norm<'_>> {
     })
 }
 
-/// The trunk's parameters with norms for the target, and how far their statistics moved.
+/// The trunk's parameters with norms that bring the target to where the source is, or to where the images were that the network
+/// was pre-trained on; and how far their statistics moved.
 ///
 /// # Errors
 /// Where there is no batch norm, no image that can be read, or the run was interrupted.
@@ -60,6 +98,7 @@ pub(super) fn restate(
     backbone: &Backbone,
     source: Option<&[Picture]>,
     target: &[Picture],
+    what: &str,
     seed: u64,
 ) -> Result<(Params, Vec<MovedNorm>), Error> {
     let look = |params: &Params, stats, pictures, what: &str| {
@@ -80,7 +119,7 @@ pub(super) fn restate(
         edit(&mut params, &bias, |c, b| f64::from(b) + f64::from(old[c]) * moved[c].0);
     }
     let by_batch = BnStats::Batch { momentum: 1.0 };
-    let (target, seen) = look(&params, by_batch, target, "statistics of the target")?;
+    let (target, seen) = look(&params, by_batch, target, &format!("statistics of {what}"))?;
     let mut adapted = plain.clone();
     let share = seen / (seen + PRIOR);
     for norm in norms(backbone.trunk_graph()) {

@@ -4,28 +4,23 @@ use super::choice::best;
 use super::consensus::{CONSENSUS, consensus};
 use super::domains::{Domains, Source, hard};
 use super::few::{FEW, few, fitted};
-use super::joint::JointFit;
 use super::namings::{Namings, Way};
-use super::objective::objectives;
-use super::pull::Pull;
 use super::score::Neighbourhoods;
-use super::sites::{Redrawn, Site, redraw, with_params};
+use super::sites::{Redrawn, Site, redraw};
 use super::spread::Neighbours;
-use super::statistics::{MovedNorm, norms, restate};
-use super::tail::{Tail, TailFit};
+use super::statistics::{Statistics, norms};
 use super::{AdaptOptions, EvalAccuracy, Method, Tried, alignments};
 use crate::fine_tune::boundary::Photos;
 use crate::head::LinearHead;
 use crate::metrics::{Confusion, wilson_interval};
-use crate::{Backbone, Error, Session, extract};
-use headstart_data::{Picture, Style};
+use crate::{Error, Session};
 use headstart_tensor::Tensor;
 use std::time::Instant;
 
 /// Images of the source that are redrawn in the style that is tried, at most.
 const REDRAWN: usize = 5000;
 /// Images of the source that are redrawn for a naming, at most.
-const NAMED_BY: usize = 1000;
+pub(super) const NAMED_BY: usize = 1000;
 /// Parts that the few are cut into to measure on.
 const FOLDS: usize = 3;
 
@@ -57,7 +52,7 @@ pub(super) struct Adaptation<'a> {
     pub(super) eval: Option<Photos>,
     /// A few labelled images of the target.
     pub(super) few: Option<Photos>,
-    /// By the source's statistics, by the target's where these are asked for, and what tails were trained to.
+    /// By the weights' statistics, by others where these are asked for, and what tails were trained to.
     pub(super) sites: Vec<Site>,
     /// How many of them no tail was trained for.
     pub(super) spaces: usize,
@@ -79,10 +74,12 @@ impl Adaptation<'_> {
             return Err(Error::NeedsFew);
         }
         let everything = asked.is_none_or(|m| m.head == Some(CONSENSUS) || m.head == Some(FEW));
-        if has_norms && (everything || asked.is_some_and(|m| m.statistics)) {
-            self.restate()?;
-        }
-        self.name_target(everything)?;
+        let statistics = match asked.and_then(|m| m.statistics) {
+            Some(statistics) => Some(self.restate(statistics)?),
+            None if has_norms && everything => Some(self.restate_best()?),
+            None => None,
+        };
+        self.name_target(statistics, everything)?;
         let style = match asked {
             Some(method) if !everything => method.style,
             _ => self.namings.best_style(),
@@ -106,7 +103,8 @@ impl Adaptation<'_> {
         let with_source = self.source.is_some();
         let usable = |m: &Method| (with_source || !m.needs_source()) && (has_norms || !m.needs_norms());
         let mut features = Method::plain();
-        let few = Method { statistics: has_norms, head: Some(FEW), ..Method::NONE };
+        features.extend(statistics.into_iter().flat_map(Method::restated));
+        let few = Method { statistics, head: Some(FEW), ..Method::NONE };
         features.extend(self.few.as_ref().map(|_| few));
         features.extend(style.into_iter().flat_map(Method::styled));
         for method in features.into_iter().filter(|m| *m != Method::NONE && usable(m)) {
@@ -114,7 +112,10 @@ impl Adaptation<'_> {
         }
         let start = self.candidates[best(&self.tried).0].method;
         // A tail that starts from the few would be measured on images that it has learnt from.
-        let tails = if start.head == Some(FEW) { Vec::new() } else { start.tails() };
+        let tails = match start.head {
+            Some(FEW) => Vec::new(),
+            _ => start.tails(statistics.unwrap_or(Statistics::AdaBn)),
+        };
         for method in tails.into_iter().filter(usable) {
             self.try_method(method, &near)?;
         }
@@ -126,54 +127,12 @@ impl Adaptation<'_> {
         Ok(best(&self.tried))
     }
 
-    /// What the source calls the target: as it is through every trunk, and in every style where `everything` is asked for.
-    fn name_target(&mut self, everything: bool) -> Result<(), Error> {
-        let (Some(images), Some(source)) = (&self.source, &self.source_features) else { return Ok(()) };
-        let (session, plain) = (self.session, &self.sites[0]);
-        for (site, statistics) in self.sites.iter().zip([false, true]) {
-            let way = Way { style: None, statistics };
-            self.namings.add(session, way, source, &site.target, None)?;
-        }
-        for style in Style::ALL.into_iter().filter(|_| everything) {
-            let redrawn = redraw(session, &plain.backbone, images, style, NAMED_BY, self.options.seed)?;
-            let way = Way { style: Some(style), statistics: false };
-            self.namings.add(session, way, &redrawn, &plain.target, Some(source))?;
-        }
-        Ok(())
-    }
-
-    /// The second site: the target by its own batch norm statistics.
-    fn restate(&mut self) -> Result<(), Error> {
-        let plain = &self.sites[0];
-        let source = self.source.as_ref().map(|images| &images.pictures[..]);
-        let (backbone, seed) = (&plain.backbone, self.options.seed);
-        let (params, moved) = restate(self.session, backbone, source, &self.photos.pictures, seed)?;
-        let backbone = with_params(backbone, params)?;
-        self.spaces = 2;
-        self.add_site(backbone, moved)
-    }
-
-    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>) -> Result<(), Error> {
-        let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
-            let all: Vec<&Picture> = pictures.iter().collect();
-            Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
-        };
-        let target = of(&self.photos.pictures, "adapted features")?;
-        let of = |images: &Option<Photos>, what| {
-            images.as_ref().map(|images| of(&images.pictures, what)).transpose()
-        };
-        let eval = of(&self.eval, "adapted evaluation features")?;
-        let few = of(&self.few, "adapted features of the few")?;
-        self.sites.push(Site { backbone, target, eval, few, moved });
-        Ok(())
-    }
-
     /// Tries a method and notes what it gives.
     fn try_method(&mut self, method: Method, near: &Neighbourhoods) -> Result<(), Error> {
         self.session.check()?;
         let started = Instant::now();
         self.session.progress.note(&format!("trying {}: {}", method.name(), method.about()));
-        let mut site = usize::from(method.statistics);
+        let mut site = usize::from(method.statistics.is_some());
         let mut head = self.head(method, site)?;
         if let Some(pull) = method.pull() {
             head = self.train_both(pull)?;
@@ -216,7 +175,7 @@ impl Adaptation<'_> {
     fn head(&self, method: Method, site: usize) -> Result<LinearHead, Error> {
         let plain = &self.sites[site];
         let (source, own) = match method.style {
-            None => (self.source_features.as_ref(), &self.head),
+            None => self.at(plain),
             Some(style) => match self.redrawn.as_ref().filter(|redrawn| redrawn.style == style) {
                 Some(redrawn) => (Some(&redrawn.source), &redrawn.head),
                 None => return Err(Error::NeedsSource { method: style.name() }),
@@ -270,8 +229,10 @@ impl Adaptation<'_> {
 
     /// What these images come to where `some` of the few are known.
     fn spread(&self, neighbours: &Neighbours, images: &Photos, some: &[usize]) -> Result<Vec<usize>, Error> {
-        let source = self.source_features.as_ref().ok_or(Error::NeedsSource { method: FEW })?;
-        let mut sources = vec![source; self.spaces];
+        let mut sources = Vec::new();
+        for site in &self.sites[..self.spaces] {
+            sources.push(self.at(site).0.ok_or(Error::NeedsSource { method: FEW })?);
+        }
         if let (Some(plain), Some(redrawn)) = (sources.first_mut(), &self.redrawn) {
             *plain = &redrawn.source;
         }
@@ -303,34 +264,8 @@ impl Adaptation<'_> {
     }
 
     /// A head fitted to labels, with the penalty of the model's own.
-    fn fit(&self, features: &Tensor, labels: &[usize]) -> Result<LinearHead, Error> {
+    pub(super) fn fit(&self, features: &Tensor, labels: &[usize]) -> Result<LinearHead, Error> {
         fitted(self.session, features, labels, self.classes.len(), self.l2)
-    }
-
-    fn tail<'a>(&'a self, backbone: &'a Backbone, head: &'a LinearHead) -> Tail<'a> {
-        let AdaptOptions { unfreeze, epochs, seed, .. } = self.options;
-        let (session, target) = (self.session, &self.photos);
-        Tail { session, backbone, head, target, unfreeze, epochs: *epochs, seed: *seed }
-    }
-
-    /// One more site, and its head: the tail and the head trained on both domains.
-    fn train_both(&mut self, pull: Pull) -> Result<LinearHead, Error> {
-        let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
-        let plain = &self.sites[0].backbone;
-        let tail = self.tail(plain, &self.head);
-        let (params, head) = JointFit { tail, source, pull }.run()?;
-        self.add_site(with_params(plain, params)?, Vec::new())?;
-        Ok(head)
-    }
-
-    /// One more site: the tail trained for an objective, from one.
-    fn train_tail(&mut self, name: &str, head: &LinearHead, site: usize) -> Result<(), Error> {
-        let Some(objective) = objectives().into_iter().find(|o| o.name() == name) else { return Ok(()) };
-        let from = &self.sites[site];
-        let tail = self.tail(&from.backbone, head);
-        let params = TailFit { tail, objective }.run()?;
-        let (backbone, moved) = (with_params(&from.backbone, params)?, from.moved.clone());
-        self.add_site(backbone, moved)
     }
 }
 
