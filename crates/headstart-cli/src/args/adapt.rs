@@ -17,8 +17,8 @@ pub(crate) struct Adapt {
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
     /// How: `auto` tries what is there and lets a score without labels choose; or `none`; or parts with + between them: a
-    /// style that the source is redrawn in (gray, fine-edges, edges, wide-edges, lines, dark, blurred), adabn, a method for
-    /// the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail
+    /// style that the source is redrawn in (gray, fine-edges, edges, wide-edges, lines, dark, blurred), batch norm
+    /// statistics (adabn, dsbn), a method for the head (label-shift, standardise, prototypes, coral, subspace, self-training, consensus, few), one for the tail
     /// (tent, shot); or one for tail and head on both domains (mcc, mmd, dann, cdan).
     #[arg(long, value_name = "NAME", default_value = "auto")]
     method: String,
@@ -44,6 +44,10 @@ pub(crate) struct Adapt {
     /// The model file to write.
     #[arg(short, long, value_name = "FILE", default_value = "adapted.safetensors")]
     output: PathBuf,
+    /// The page to write, with a map of both domains, what changed and what was tried; `none` for none. NAME.report.html beside
+    /// the model where not given.
+    #[arg(long, value_name = "FILE|none")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

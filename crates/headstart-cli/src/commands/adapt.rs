@@ -1,5 +1,6 @@
 //! `headstart adapt`: a model file in, one that knows another domain out.
 
+use super::report::{self, Shown};
 use super::skipped;
 use crate::args::Adapt;
 use crate::outcome::Outcome;
@@ -8,27 +9,36 @@ use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::adapt::Tried;
 use headstart::data::Kind;
+use headstart::report::AdaptPage;
 use headstart::{AdaptReport, adapt};
+use std::path::Path;
 
 /// Norms whose statistics moved that are named.
 const NAMED: usize = 3;
 
 pub(crate) fn run(args: Adapt, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
+    let page = args.report.clone();
     let options = args.options()?;
-    let report = adapt(&workplace.session(), &options)?;
+    let page = report::beside(&options.output, page.as_deref())?;
+    let session = workplace.session();
+    let report = adapt(&session, &options)?;
+    let write = |command: &str, path: &Path| {
+        AdaptPage::new(&session, &options, &report, command)?.write(&session, path)
+    };
+    let (page, outcome) = report::write(page.as_deref(), write, printer);
     if printer.is_json() {
-        printer.json(&report)?;
-        return Ok(Outcome::Fine);
+        printer.json(&Shown { result: &report, report: page })?;
+        return Ok(outcome);
     }
     skipped::say(&report.skipped, Kind::Images, printer);
-    printer.data(&text(&report))?;
+    printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
     printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} LABELLED`."));
-    Ok(Outcome::Fine)
+    Ok(outcome)
 }
 
-fn text(report: &AdaptReport) -> String {
+fn text(report: &AdaptReport, page: Option<&str>) -> String {
     let mut table = Table::new([
         ("method", Align::Left),
         ("agreement", Align::Right),
@@ -83,6 +93,7 @@ fn text(report: &AdaptReport) -> String {
         line("statistics", format!("{} batch norms moved, most {} deviations", moved.len(), most.join(", ")));
     }
     line("model", report.model.clone());
+    page.into_iter().for_each(|page| line("report", page.to_owned()));
     if !report.label_first.is_empty() {
         text += "\nA few labels help more than any method without: label these first\n";
         report.label_first.iter().for_each(|path| text += &format!("  {path}\n"));

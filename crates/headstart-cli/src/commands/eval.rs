@@ -9,6 +9,7 @@ use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::report::Page;
 use headstart::{Classifier, EvalReport, evaluate_columns, evaluate_other, write_answers};
+use std::path::Path;
 
 /// Pairs of confused classes that are named.
 const CONFUSED: usize = 5;
@@ -29,10 +30,11 @@ pub(crate) fn run(args: &Eval, printer: &Printer) -> anyhow::Result<Outcome> {
     if let Some(path) = &args.answers {
         write_answers(path, &report.answers, classifier.labels())?;
     }
-    let of = |command: &str| {
-        Page::of_evaluation(&session, (&args.model, &classifier), &args.data, &report, command)
+    let write = |command: &str, path: &Path| {
+        Page::of_evaluation(&session, (&args.model, &classifier), &args.data, &report, command)?
+            .write(&session, path)
     };
-    let (page, outcome) = report::write(&session, args.report.as_deref(), of, printer);
+    let (page, outcome) = report::write(args.report.as_deref(), write, printer);
     if printer.is_json() {
         printer.json(&Shown { result: &report, report: page })?;
     } else {

@@ -11,6 +11,7 @@ use headstart::data::Kind;
 use headstart::fine_tune::{TunePlan, plan};
 use headstart::report::Page;
 use headstart::{TuneReport, fine_tune};
+use std::path::Path;
 
 pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> {
     args.pull_backbone(printer)?;
@@ -30,8 +31,10 @@ pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> 
     }
     let session = workplace.session();
     let report = fine_tune(&session, &options)?;
-    let of = |command: &str| Page::of_fine_tuning(&session, &options, &report, command);
-    let (page, outcome) = report::write(&session, page.as_deref(), of, printer);
+    let write = |command: &str, path: &Path| {
+        Page::of_fine_tuning(&session, &options, &report, command)?.write(&session, path)
+    };
+    let (page, outcome) = report::write(page.as_deref(), write, printer);
     if printer.is_json() {
         printer.json(&Shown { result: &report, report: page })?;
         return Ok(outcome);

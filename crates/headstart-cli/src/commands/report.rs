@@ -1,9 +1,9 @@
-//! The page that `train`, `finetune` and `eval` leave behind, beside what they print.
+//! The page that `train`, `finetune`, `adapt` and `eval` leave behind, beside what they print.
 
 use crate::outcome::Outcome;
 use crate::printer::Printer;
-use headstart::report::{Page, check};
-use headstart::{Error, Session};
+use headstart::Error;
+use headstart::report::check;
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -38,15 +38,14 @@ pub(crate) struct Shown<'a, T: Serialize> {
     pub(crate) report: Option<String>,
 }
 
-/// Writes the page and gives its path. A page that cannot be written is a fault, said aloud; nothing else is lost by it.
+/// Writes the page, which is told the command and the path, and gives its path. A page that cannot be written is a fault, said aloud; nothing else is lost by it.
 pub(crate) fn write(
-    session: &Session,
     path: Option<&Path>,
-    page: impl FnOnce(&str) -> Result<Page, Error>,
+    page: impl FnOnce(&str, &Path) -> Result<(), Error>,
     printer: &Printer,
 ) -> (Option<String>, Outcome) {
     let Some(path) = path else { return (None, Outcome::Fine) };
-    match page(&command(std::env::args_os())).and_then(|page| page.write(session, path)) {
+    match page(&command(std::env::args_os()), path) {
         Ok(()) => (Some(path.display().to_string()), Outcome::Fine),
         Err(error) => {
             printer.say(&format!("warning: there is no report: {error}"));

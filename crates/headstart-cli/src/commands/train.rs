@@ -11,6 +11,7 @@ use headstart::data::Kind;
 use headstart::graph::Precision;
 use headstart::report::Page;
 use headstart::{TrainOptions, TrainReport, train};
+use std::path::Path;
 
 /// Classes named in the report; of more there is only their number.
 const NAMED: usize = 20;
@@ -44,8 +45,10 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     };
     let session = workplace.session();
     let report = train(&session, &options)?;
-    let of = |command: &str| Page::of_training(&session, &options, &report, command);
-    let (page, outcome) = report::write(&session, page.as_deref(), of, printer);
+    let write = |command: &str, path: &Path| {
+        Page::of_training(&session, &options, &report, command)?.write(&session, path)
+    };
+    let (page, outcome) = report::write(page.as_deref(), write, printer);
     if printer.is_json() {
         printer.json(&Shown { result: &report, report: page })?;
         return Ok(outcome);

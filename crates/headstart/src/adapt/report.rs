@@ -1,8 +1,10 @@
 //! What an adaptation tells, and what the model file keeps of it.
 
 use super::score::Score;
+use super::seen::{Seen, Taken};
 use super::statistics::MovedNorm;
 use crate::SkippedFile;
+use headstart_data::Picture;
 use serde::{Deserialize, Serialize};
 
 /// What an adaptation found and wrote.
@@ -34,6 +36,18 @@ pub struct AdaptReport {
     pub seconds: f64,
     /// The model file.
     pub model: String,
+    /// Images of `label_first`, in their order; not part of the JSON, as what follows it.
+    #[serde(skip)]
+    pub first: Vec<Picture>,
+    /// Some images of both domains before and after, where they lie and what they are taken for.
+    #[serde(skip)]
+    pub seen: [Seen; 2],
+    /// What every image of the target is taken for.
+    #[serde(skip)]
+    pub taken: Vec<Taken>,
+    /// The images of `taken`, in their order.
+    #[serde(skip)]
+    pub pictures: Vec<Picture>,
     /// What was left out, and why.
     pub skipped: Vec<SkippedFile>,
 }

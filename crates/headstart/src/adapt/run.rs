@@ -136,19 +136,25 @@ impl Adaptation<'_> {
     ) -> Result<AdaptReport, Error> {
         let candidate = &self.candidates[chosen];
         let site = &self.sites[candidate.site];
+        let pictures = &self.photos.pictures;
         let first = first_to_label(self.session, &site.target, self.options.seed)?;
+        let first: Vec<Picture> = first.into_iter().map(|i| pictures[i].clone()).collect();
         Ok(AdaptReport {
             backbone: site.backbone.name.clone(),
             classes: self.classes.clone(),
             source: self.source.as_ref().map(|images| images.labels.len()),
-            target: self.photos.pictures.len(),
+            target: pictures.len(),
             few: self.few.as_ref().map(|images| images.labels.len()),
             eval: self.eval.as_ref().map(|images| images.labels.len()),
             tried: self.tried.clone(),
             chosen: candidate.method.name(),
             why,
             moved: site.moved.clone(),
-            label_first: first.into_iter().map(|i| self.photos.pictures[i].path().to_owned()).collect(),
+            label_first: first.iter().map(|picture| picture.path().to_owned()).collect(),
+            first,
+            seen: [self.seen(0)?, self.seen(chosen)?],
+            taken: self.taken(chosen)?,
+            pictures: pictures.clone(),
             seconds: started.elapsed().as_secs_f64(),
             model: self.options.output.display().to_string(),
             skipped,

@@ -172,7 +172,7 @@ impl Page {
 }
 
 /// The model as it was written: what is shown of it is what others will load.
-fn written(session: &Session, model: &Path) -> Result<(Classifier, Manifest), Error> {
+pub(super) fn written(session: &Session, model: &Path) -> Result<(Classifier, Manifest), Error> {
     let manifest = Artifact::manifest_of(model)?;
     // A path without a folder could be taken for the name of a network.
     let path = if model.is_absolute() { model.to_owned() } else { Path::new(".").join(model) };
@@ -180,7 +180,7 @@ fn written(session: &Session, model: &Path) -> Result<(Classifier, Manifest), Er
 }
 
 /// What a path ends in.
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     let end = std::fs::canonicalize(path).ok();
     let end = end.as_deref().unwrap_or(path).file_name();
     end.map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
@@ -250,7 +250,11 @@ fn tune_plots(report: &TuneReport) -> Vec<Plot> {
     ]
 }
 
-fn facts(model: &str, manifest: Option<&Manifest>, classifier: &Classifier) -> Vec<(String, String)> {
+pub(super) fn facts(
+    model: &str,
+    manifest: Option<&Manifest>,
+    classifier: &Classifier,
+) -> Vec<(String, String)> {
     let backbone = &classifier.backbone;
     let made = match &backbone.input {
         Input::Image(p) => (

@@ -1,7 +1,7 @@
 //! `report.html`: what a training, a fine-tuning or an evaluation found, in one page that needs nothing else.
 //!
 //! ```text
-//! TrainReport | TuneReport | EvalReport  + the classifier
+//! TrainReport | TuneReport | EvalReport  + the classifier; an AdaptReport has a page of its own (adaptation)
 //!   | Page::of_..      what was done in words, curves, where the network looked (account, look)
 //!   | Page::html       which pictures are shown (album), sections, one escape for all text (html)
 //!   v
@@ -11,6 +11,7 @@
 //! The page holds no time of day, so the same run gives the same page.
 
 mod account;
+mod adaptation;
 mod album;
 mod axis;
 mod base64;
@@ -23,8 +24,10 @@ mod look;
 mod numbers;
 mod provenance;
 mod reliability;
+mod scatter;
 mod shown;
 
+pub use adaptation::AdaptPage;
 pub use curves::{Curve, Plot};
 pub use look::{Look, Seen};
 
@@ -88,7 +91,7 @@ impl Page {
     pub fn html(&self, session: &Session) -> String {
         let album = Album::new(session, self.kind, &self.answers, &self.pictures);
         let mut h = Html::default();
-        self.header(&mut h);
+        header(&mut h, &self.title, &self.lead);
         h.tag("main", &[], |h| {
             numbers::section(h, self);
             curves::section(h, &self.plots);
@@ -98,16 +101,14 @@ impl Page {
             gallery::doubts(h, self, &album);
             reliability::section(h, &self.evaluation, self.kind);
             findings::section(h, self, session);
-            provenance::skipped(h, self);
-            provenance::section(h, self);
+            provenance::skipped(h, &self.skipped);
+            provenance::section(h, &self.command, &self.facts, self.recipe.as_deref());
         });
         // Hidden from the eye only: what is behind the cells is copied from here.
         h.tag("div", &[("id", &"album"), ("hidden", &"hidden")], |h| {
             album.waiting().for_each(|i| album.figure(h, i, &self.answers[i], &self.labels));
         });
-        let mut title = Html::default();
-        title.text(&self.title);
-        filled(&[("title", &title.finish()), ("style", STYLE), ("body", &h.finish()), ("script", SCRIPT)])
+        document(&self.title, h)
     }
 
     /// `1 image`, `2 texts`.
@@ -121,23 +122,34 @@ impl Page {
         all.collect::<BTreeSet<usize>>().into_iter().collect()
     }
 
-    fn header(&self, h: &mut Html) {
-        h.tag("header", &[], |h| {
-            h.leaf("h1", &[], &self.title);
-            for paragraph in &self.lead {
-                h.leaf("p", &[("class", &"lead")], paragraph);
-            }
-        });
-    }
-
     /// Writes the page to `path`, whole or not at all.
     ///
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, session: &Session, path: &Path) -> Result<(), Error> {
-        let html = self.html(session);
-        replace_file(path, |out| out.write_all(html.as_bytes())).map_err(Error::io("write", path))
+        save(&self.html(session), path)
     }
+}
+
+fn header(h: &mut Html, title: &str, lead: &[String]) {
+    h.tag("header", &[], |h| {
+        h.leaf("h1", &[], title);
+        for paragraph in lead {
+            h.leaf("p", &[("class", &"lead")], paragraph);
+        }
+    });
+}
+
+/// A page with that title and body.
+fn document(title: &str, body: Html) -> String {
+    let mut escaped = Html::default();
+    escaped.text(title);
+    filled(&[("title", &escaped.finish()), ("style", STYLE), ("body", &body.finish()), ("script", SCRIPT)])
+}
+
+/// Writes a page to `path`, whole or not at all.
+fn save(html: &str, path: &Path) -> Result<(), Error> {
+    replace_file(path, |out| out.write_all(html.as_bytes())).map_err(Error::io("write", path))
 }
 
 /// Whether a report can be written to `path`: to be asked before the work that it reports.

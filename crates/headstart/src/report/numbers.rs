@@ -34,7 +34,7 @@ fn strip(h: &mut Html, page: &Page) {
     });
 }
 
-fn bar(h: &mut Html, name: &str, accuracy: f64, interval: Option<[f64; 2]>, value: &str) {
+pub(super) fn bar(h: &mut Html, name: &str, accuracy: f64, interval: Option<[f64; 2]>, value: &str) {
     let share = |v: f64| format!("{:.2}%", 100.0 * v);
     let class = if interval.is_some() { "model" } else { "baseline" };
     h.tag("li", &[("class", &class)], |h| {

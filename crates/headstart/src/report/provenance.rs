@@ -1,23 +1,24 @@
 //! Where the numbers come from: what was left out, recipe, versions, hashes, and the command that repeats it.
 
 use super::html::Html;
-use super::{Page, plural};
+use super::plural;
+use crate::SkippedFile;
 
 /// Files left out that are named.
 const NAMED: usize = 200;
 
-pub(super) fn section(h: &mut Html, page: &Page) {
+pub(super) fn section(h: &mut Html, command: &str, facts: &[(String, String)], recipe: Option<&str>) {
     h.section("repeat", "How to repeat it", |h| {
         h.tag("pre", &[("tabindex", &"0"), ("aria-label", &"Command")], |h| {
-            h.leaf("code", &[], &page.command);
+            h.leaf("code", &[], command);
         });
         h.tag("dl", &[("class", &"facts")], |h| {
-            for (name, value) in &page.facts {
+            for (name, value) in facts {
                 h.leaf("dt", &[], name);
                 h.leaf("dd", &[], value);
             }
         });
-        if let Some(recipe) = &page.recipe {
+        if let Some(recipe) = recipe {
             h.leaf("h3", &[], "Recipe");
             h.tag("pre", &[("tabindex", &"0"), ("aria-label", &"Recipe")], |h| {
                 h.leaf("code", &[], recipe);
@@ -26,17 +27,13 @@ pub(super) fn section(h: &mut Html, page: &Page) {
     });
 }
 
-pub(super) fn skipped(h: &mut Html, page: &Page) {
-    if page.skipped.is_empty() {
+pub(super) fn skipped(h: &mut Html, files: &[SkippedFile]) {
+    if files.is_empty() {
         return;
     }
     h.section("skipped", "Files that were left out", |h| {
-        let faults = page.skipped.iter().filter(|s| s.fault).count();
-        h.note(format_args!(
-            "{}, {} of them faults of the data.",
-            plural(page.skipped.len(), "file"),
-            faults
-        ));
+        let faults = files.iter().filter(|s| s.fault).count();
+        h.note(format_args!("{}, {} of them faults of the data.", plural(files.len(), "file"), faults));
         h.tag("div", &[("class", &"wide")], |h| {
             h.tag("table", &[], |h| {
                 h.tag("thead", &[], |h| {
@@ -46,7 +43,7 @@ pub(super) fn skipped(h: &mut Html, page: &Page) {
                     });
                 });
                 h.tag("tbody", &[], |h| {
-                    for file in page.skipped.iter().take(NAMED) {
+                    for file in files.iter().take(NAMED) {
                         h.tag("tr", &[], |h| {
                             h.leaf("th", &[("scope", &"row"), ("class", &"path")], &file.path);
                             let mark = if file.fault { "⚠ " } else { "" };
@@ -56,8 +53,8 @@ pub(super) fn skipped(h: &mut Html, page: &Page) {
                 });
             });
         });
-        if page.skipped.len() > NAMED {
-            h.note(format_args!("and {} more", page.skipped.len() - NAMED));
+        if files.len() > NAMED {
+            h.note(format_args!("and {} more", files.len() - NAMED));
         }
     });
 }
