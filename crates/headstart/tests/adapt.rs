@@ -4,11 +4,12 @@
 
 mod place;
 
-use headstart::adapt::{Domains, Method, Source, alignments};
+use headstart::adapt::{Domains, Method, Source, Statistics, alignments};
 use headstart::artifact::VERSION;
 use headstart::data::Style;
 use headstart::head::LinearHead;
 use headstart::models::Home;
+use headstart::report::AdaptPage;
 use headstart::{
     AdaptOptions, AdaptReport, Artifact, Classifier, Error, Pool, Quiet, Session, adapt, evaluate,
 };
@@ -145,10 +146,20 @@ fn darker_pictures_are_answered_again_and_the_file_says_how() {
 fn every_method_gives_the_same_bytes_for_any_number_of_threads() {
     let domain = Domain::new();
     let mut methods = Method::plain();
+    methods.extend(Statistics::ALL.into_iter().flat_map(Method::restated));
     methods.extend(Method::styled(Style::Edges));
     methods.extend(
-        ["few", "adabn+few", "tent", "shot", "edges+prototypes+shot", "adabn+prototypes+shot"]
-            .map(|m| Method::parse(m).unwrap()),
+        [
+            "few",
+            "adabn+few",
+            "dsbn+few",
+            "tent",
+            "dsbn+tent",
+            "shot",
+            "edges+prototypes+shot",
+            "adabn+prototypes+shot",
+        ]
+        .map(|m| Method::parse(m).unwrap()),
     );
     methods.extend(Method::joint());
     let few = domain.few(2);
@@ -225,6 +236,52 @@ fn pictures_of_the_same_domain_keep_the_model() {
     // Kept is kept to the byte: temperature, threshold and precision too.
     let unadapted = std::fs::read(&options.model).unwrap();
     assert_eq!(domain.model(&domain.options("none"), 2), unadapted);
+}
+
+#[test]
+fn the_page_shows_both_domains_and_what_changed() {
+    let domain = Domain::new();
+    let (home, pool) = (Home::at(domain.place.path("home")), Pool::new(2));
+    let interrupt = &domain.place.interrupt;
+    let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt };
+    let page = |method: &str, eval: bool| {
+        let mut options = domain.options(method);
+        options.eval = options.eval.filter(|_| eval);
+        let report = adapt(&session, &options).unwrap();
+        let page = AdaptPage::new(&session, &options, &report, "headstart adapt <&>").unwrap();
+        (page.html(&session), report)
+    };
+    let (html, report) = page("adabn", true);
+    // All pictures of both domains on both maps.
+    for (what, n) in [
+        ("class=\"ring ", 2 * report.source.unwrap()),
+        ("class=\"spot ", 120),
+        ("<svg", 2),
+        ("class=\"chosen\"", 1),
+    ] {
+        assert_eq!(html.matches(what).count(), n, "{what}");
+    }
+    let changed = report.taken.iter().filter(|t| t.before != t.after).count();
+    assert!(
+        changed >= 12
+            && html.contains(&format!("{changed} of 60 images of the target are answered differently"))
+    );
+    let [before, after] = [0, 1].map(|i| report.tried[i].eval.clone().unwrap().accuracy);
+    for accuracy in [before, after] {
+        assert!(html.contains(&format!("{:.1}\u{a0}% (", 100.0 * accuracy)), "{accuracy}");
+    }
+    assert!(html.contains("3 batch norms") && html.contains("headstart adapt &lt;&amp;&gt;</code>"));
+    assert!(
+        !html.contains(&domain.place.path("other").join("ants").display().to_string()),
+        "names within the target"
+    );
+
+    let (html, _) = page("standardise", false);
+    assert!(html.contains("look at what changed before you trust it") && !html.contains("right before"));
+    assert!(html.contains("The network is the same in both maps") && !html.contains("batch norms"));
+    let (html, report) = page("none", true);
+    assert!(report.taken.iter().all(|t| t.before == t.after) && html.contains("there is one map"));
+    assert_eq!(html.matches("<svg").count(), 1);
 }
 
 #[test]

@@ -8,26 +8,19 @@
 
 use headstart::adapt::Method;
 use headstart::models::Home;
-use headstart::tensor::Rng;
 use headstart::{AdaptOptions, Classifier, Isa, Pool, Quiet, Session, TrainOptions, adapt, evaluate, train};
-use image::{Rgb, RgbImage, imageops};
+use image::{RgbImage, imageops};
 use std::path::Path;
 
-/// The photo as a bad camera would have taken it at dusk: 256 pixels on the shorter side, blurred by 1.5, three tenths of the light,
-/// and noise of 2 of 255.
-fn at_dusk(photo: &RgbImage, seed: u64) -> RgbImage {
+/// The photo as a bad camera would have taken it at dusk: 256 pixels on the shorter side, blurred by 1.5, three tenths of the light.
+fn at_dusk(photo: &RgbImage) -> RgbImage {
     let scale = 256.0 / f64::from(photo.width().min(photo.height()));
     let [width, height] =
         [photo.width(), photo.height()].map(|pixels| (f64::from(pixels) * scale).round() as u32);
     let small = imageops::resize(photo, width, height, imageops::FilterType::Triangle);
-    let blurred = imageops::blur(&small, 1.5);
-    let mut rng = Rng::new(seed);
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb(blurred
-            .get_pixel(x, y)
-            .0
-            .map(|v| (0.3 * f64::from(v) + 2.0 * rng.normal()).round().clamp(0.0, 255.0) as u8))
-    })
+    let mut dusk = imageops::blur(&small, 1.5);
+    dusk.pixels_mut().for_each(|p| p.0 = p.0.map(|v| (0.3 * f64::from(v)).round() as u8));
+    dusk
 }
 
 #[test]
@@ -41,7 +34,6 @@ fn adaptation_recovers_half_of_what_dusk_and_a_bad_lens_cost() {
     let at = |name: &str| folder.path().join(name);
     tar::Archive::new(std::fs::File::open(archive).unwrap()).unpack(folder.path()).unwrap();
     let (photos, clean, dusk) = (at("hymenoptera/train"), at("hymenoptera/val"), at("dusk"));
-    let mut seed = 0;
     for class in ["ants", "bees"] {
         std::fs::create_dir_all(dusk.join(class)).unwrap();
         let mut files: Vec<_> =
@@ -52,8 +44,7 @@ fn adaptation_recovers_half_of_what_dusk_and_a_bad_lens_cost() {
             let size = (photo.width as u32, photo.height as u32);
             let photo = RgbImage::from_raw(size.0, size.1, photo.pixels).unwrap();
             let name = Path::new(file.file_stem().unwrap()).with_extension("png");
-            at_dusk(&photo, seed).save(dusk.join(class).join(name)).unwrap();
-            seed += 1;
+            at_dusk(&photo).save(dusk.join(class).join(name)).unwrap();
         }
     }
     let (home, pool, stop) = (Home::at(at("home")), Pool::new(0), false.into());
@@ -73,11 +64,11 @@ fn adaptation_recovers_half_of_what_dusk_and_a_bad_lens_cost() {
         let report = adapt(&session, &options).unwrap();
         [0, 1].map(|i| report.tried[i].eval.as_ref().unwrap().accuracy)
     };
-    let ([none, adabn], [_, standardise]) = (with("adabn"), with("standardise"));
+    let ([none, adabn], [_, both]) = (with("adabn"), with("adabn+standardise"));
     let lost = before - none;
-    eprintln!("as they are {before:.3}, at dusk {none:.3}, adabn {adabn:.3}, standardise {standardise:.3}");
-    assert!(lost > 0.05, "dusk costs something: {before} {none}");
-    // A third of it, four photos of twelve: two fewer on another processor are no error, harm is one.
+    eprintln!("as they are {before:.3}, at dusk {none:.3}, adabn {adabn:.3}, adabn+standardise {both:.3}");
+    assert!(lost > 0.1, "dusk costs something: {before} {none}");
+    // Statistics of norms alone undo the light; what the blur leaves of the features wants their own.
     assert!(adabn > none, "{before} {none} {adabn}");
-    assert!(standardise - none >= 0.5 * lost, "{before} {none} {standardise}");
+    assert!(both - none >= 0.5 * lost, "{before} {none} {both}");
 }

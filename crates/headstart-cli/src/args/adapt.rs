@@ -35,7 +35,7 @@ pub(crate) struct Adapt {
     /// What of the network a method for the tail trains, as for finetune.
     #[arg(long, value_name = "last|all|NAME,..", value_delimiter = ',', default_value = "last")]
     unfreeze: Vec<String>,
-    /// Passes of such a method over the images.
+    /// Passes of such a method over the images, at most: it stops where they answer no better, by the label-free score.
     #[arg(long, value_name = "N", default_value_t = 10)]
     epochs: usize,
     /// Decides every random choice.

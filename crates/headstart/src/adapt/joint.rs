@@ -4,7 +4,7 @@
 use super::discriminator::{Discriminator, descend};
 use super::domains::soft;
 use super::pull::{Kind, Pull, confusion, mmd};
-use super::tail::{Tail, annealed, back, move_tail};
+use super::tail::{Best, Tail, annealed, back, move_tail};
 use crate::fine_tune::boundary::{Boundary, Photos};
 use crate::head::LinearHead;
 use crate::loss::cross_entropy;
@@ -50,6 +50,12 @@ impl JointFit<'_> {
         let each = self.tail.target.hashes.len().div_ceil(HALF);
         let steps = epochs * each;
         let name = self.pull.name();
+        let features = self.tail.features(&mut target, trainer.graph(), &params)?;
+        let judged = |features: &Tensor, head: &LinearHead| {
+            Ok::<_, Error>((self.tail.judge)(&head.logits(pool, features)?))
+        };
+        let mut best = Best::new(judged(&features, &head)?, (params.clone(), head.clone()));
+        let mut last = 0;
         for epoch in 1..=epochs {
             session.progress.start(&format!("{name} {epoch}/{epochs}"), each);
             let mut sums = [0.0; 2];
@@ -80,8 +86,13 @@ impl JointFit<'_> {
             session
                 .progress
                 .note(&format!("{name} {epoch}/{epochs}: cross-entropy {labels:.4}, {name} {pull:.4}"));
+            let features = self.tail.features(&mut target, trainer.graph(), &params)?;
+            last = epoch;
+            if !best.see(judged(&features, &head)?, epoch, || (params.clone(), head.clone())) {
+                break;
+            }
         }
-        Ok((params, head))
+        Ok(best.take(session, name, last))
     }
 
     /// What tells the domains apart, where it is asked for.

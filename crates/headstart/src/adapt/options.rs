@@ -3,6 +3,7 @@
 use super::alignment::alignments;
 use super::consensus::{self, CONSENSUS};
 use super::few::{self, FEW};
+use super::namings::Way;
 use super::objective::{Objective, objectives};
 use super::pull::{Pull, pulls};
 use super::statistics::Statistics;
@@ -132,6 +133,11 @@ impl Method {
         pulls().iter().map(|pull| Method { tail: Some(pull.name()), ..Method::NONE }).collect()
     }
 
+    /// How its answers come about.
+    pub(super) fn way(&self) -> Way {
+        Way { style: self.style, statistics: self.statistics }
+    }
+
     /// What it trains both domains for, if it does.
     pub(super) fn pull(&self) -> Option<Pull> {
         pulls().into_iter().find(|pull| Some(pull.name()) == self.tail)
@@ -211,7 +217,7 @@ pub struct AdaptOptions {
     pub budget: f64,
     /// What of the network a method for the tail trains, as for fine-tuning.
     pub unfreeze: Vec<String>,
-    /// Passes over the target of such a method.
+    /// Passes over the target of such a method, at most: it stops where the label-free score has not grown for three.
     pub epochs: usize,
     /// What random choices are drawn from.
     pub seed: u64,

@@ -46,9 +46,14 @@ pub struct Score {
 }
 
 impl Score {
+    /// How much the answers are worth, to be compared among those that came about in the same way.
+    pub(super) fn worth(&self) -> f64 {
+        worth(self.agreement, self.naming)
+    }
+
     /// How much more the answers are worth than those of the unadapted model, whose score is `none`.
     pub fn gain(&self, none: &Score) -> f64 {
-        worth(self.agreement, self.naming) - worth(none.agreement, self.unadapted_naming)
+        self.worth() - worth(none.agreement, self.unadapted_naming)
     }
 
     /// How much more the names of the classes are supported than those of the unadapted model, whose score is `none`; without a

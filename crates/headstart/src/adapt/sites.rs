@@ -1,15 +1,15 @@
 //! What both domains look like: the target through a trunk, the source as it is and in another style.
 
-use super::AdaptOptions;
 use super::domains::{Source, hard};
 use super::joint::JointFit;
 use super::namings::Way;
-use super::objective::objectives;
+use super::objective::{Objective, objectives};
 use super::pull::Pull;
 use super::score::{Neighbourhoods, some};
 use super::statistics::{MovedNorm, Statistics, restate};
 use super::tail::{Tail, TailFit};
 use super::trial::{Adaptation, NAMED_BY};
+use super::{AdaptOptions, Method};
 use crate::evaluate::labels;
 use crate::fine_tune::boundary::Photos;
 use crate::head::LinearHead;
@@ -208,27 +208,41 @@ impl Adaptation<'_> {
         Ok(())
     }
 
-    fn tail<'a>(&'a self, backbone: &'a Backbone, head: &'a LinearHead) -> Tail<'a> {
+    fn tail<'a>(
+        &'a self,
+        backbone: &'a Backbone,
+        head: &'a LinearHead,
+        judge: &'a dyn Fn(&Tensor) -> f64,
+    ) -> Tail<'a> {
         let AdaptOptions { unfreeze, epochs, seed, .. } = self.options;
         let (session, target) = (self.session, &self.photos);
-        Tail { session, backbone, head, target, unfreeze, epochs: *epochs, seed: *seed }
+        Tail { session, backbone, head, target, unfreeze, epochs: *epochs, seed: *seed, judge }
     }
 
     /// One more site, and its head: the tail and the head trained on both domains.
-    pub(super) fn train_both(&mut self, pull: Pull) -> Result<LinearHead, Error> {
+    pub(super) fn train_both(&mut self, pull: Pull, near: &Neighbourhoods) -> Result<LinearHead, Error> {
         let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
         let plain = &self.sites[0].backbone;
-        let tail = self.tail(plain, &self.head);
+        let judge = |logits: &Tensor| near.score(&self.namings, Way::UNADAPTED, logits).worth();
+        let tail = self.tail(plain, &self.head, &judge);
         let (params, head) = JointFit { tail, source, pull }.run()?;
         self.add_site(with_params(plain, params)?, Vec::new())?;
         Ok(head)
     }
 
     /// One more site: the tail trained for an objective, from one.
-    pub(super) fn train_tail(&mut self, name: &str, head: &LinearHead, site: usize) -> Result<(), Error> {
-        let Some(objective) = objectives().into_iter().find(|o| o.name() == name) else { return Ok(()) };
+    pub(super) fn train_tail(
+        &mut self,
+        method: Method,
+        head: &LinearHead,
+        site: usize,
+        near: &Neighbourhoods,
+    ) -> Result<(), Error> {
+        let of_method = |o: &Objective| Some(o.name()) == method.tail;
+        let Some(objective) = objectives().into_iter().find(of_method) else { return Ok(()) };
         let from = &self.sites[site];
-        let tail = self.tail(&from.backbone, head);
+        let judge = |logits: &Tensor| near.score(&self.namings, method.way(), logits).worth();
+        let tail = self.tail(&from.backbone, head, &judge);
         let params = TailFit { tail, objective }.run()?;
         let (backbone, moved) = (with_params(&from.backbone, params)?, from.moved.clone());
         self.add_site(backbone, moved)

@@ -19,6 +19,8 @@ use headstart_tensor::{Rng, Tensor};
 const BATCH: usize = 64;
 /// Images whose features are computed at once.
 const BLOCK: usize = 128;
+/// Epochs without a better one after which a fit stops.
+const PATIENCE: usize = 3;
 /// Rounds in which pseudo-labels settle.
 const SETTLING: usize = 2;
 
@@ -33,9 +35,47 @@ pub(super) struct Tail<'a> {
     pub(super) target: &'a Photos,
     /// Names of what learns, as for fine-tuning.
     pub(super) unfreeze: &'a [String],
-    /// Passes over the target.
+    /// Passes over the target, at most.
     pub(super) epochs: usize,
     pub(super) seed: u64,
+    /// How good logits of all of the target are, without its labels: the best epoch is kept, the start among them.
+    pub(super) judge: &'a dyn Fn(&Tensor) -> f64,
+}
+
+/// The best of what a fit has come to, epoch by epoch.
+pub(super) struct Best<T> {
+    score: f64,
+    epoch: usize,
+    found: T,
+}
+
+impl<T> Best<T> {
+    pub(super) fn new(score: f64, start: T) -> Best<T> {
+        Best { score, epoch: 0, found: start }
+    }
+
+    /// What an epoch came to; whether another one is worth trying.
+    pub(super) fn see(&mut self, score: f64, epoch: usize, found: impl FnOnce() -> T) -> bool {
+        if score > self.score {
+            *self = Best { score, epoch, found: found() };
+        }
+        epoch < self.epoch + PATIENCE
+    }
+
+    /// The best, and a line about it where it is not the last of `epochs`.
+    pub(super) fn take(self, session: &Session, name: &str, last: usize) -> T {
+        if self.epoch < last {
+            let what = if self.epoch == 0 {
+                "what it started from".to_owned()
+            } else {
+                format!("epoch {}", self.epoch)
+            };
+            session
+                .progress
+                .note(&format!("{name}: no epoch is better than {what}, without labels: it is kept"));
+        }
+        self.found
+    }
 }
 
 /// How the tail is trained on the target alone.
@@ -62,8 +102,13 @@ impl TailFit<'_> {
         let n = tail.target.hashes.len();
         let steps = tail.epochs * n.div_ceil(BATCH);
         let mut step = 0;
+        let mut features = tail.features(&mut boundary, trainer.graph(), &params)?;
+        let judged =
+            |features: &Tensor| Ok::<_, Error>((tail.judge)(&tail.head.logits(session.pool, features)?));
+        let mut best = Best::new(judged(&features)?, params.clone());
+        let mut last = 0;
         for epoch in 1..=tail.epochs {
-            let pseudo = self.pseudo(&self.features(&mut boundary, trainer.graph(), &params)?)?;
+            let pseudo = self.pseudo(&features)?;
             let mut order: Vec<usize> = (0..n).collect();
             Rng::named(tail.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
             session.progress.start(&format!("{} {epoch}/{}", objective.name(), tail.epochs), n);
@@ -99,22 +144,13 @@ impl TailFit<'_> {
                 tail.epochs,
                 sum / n as f64
             ));
+            features = tail.features(&mut boundary, trainer.graph(), &params)?;
+            last = epoch;
+            if !best.see(judged(&features)?, epoch, || params.clone()) {
+                break;
+            }
         }
-        Ok(params)
-    }
-
-    /// Features `[n, d]` of all images.
-    fn features(&self, boundary: &mut Boundary, tail: &Graph, params: &Params) -> Result<Tensor, Error> {
-        let Tail { session, target, .. } = self.tail;
-        let tail = Trunk::compile(tail, params)?;
-        let all: Vec<(usize, View)> = (0..target.hashes.len()).map(|i| (i, View::Center)).collect();
-        let mut values = Vec::new();
-        for some in all.chunks(BLOCK) {
-            session.check()?;
-            let rows = boundary.rows(session, target, some)?;
-            values.extend(tail.run(session.pool, &rows)?.into_data());
-        }
-        Ok(Tensor::new([all.len(), tail.output().len()], values)?)
+        Ok(best.take(session, objective.name(), last))
     }
 
     /// Pseudo-labels: the nearest, by the cosine, of class means that the answers weight, then of the means of those
@@ -154,6 +190,28 @@ impl Tail<'_> {
             return Ok(freeze);
         }
         Err(Error::NoBatchNorm { network: network.clone() })
+    }
+
+    /// Features `[n, d]` of all images of the target.
+    ///
+    /// # Errors
+    /// Where an image cannot be read any more, or the run was interrupted.
+    pub(super) fn features(
+        &self,
+        boundary: &mut Boundary,
+        tail: &Graph,
+        params: &Params,
+    ) -> Result<Tensor, Error> {
+        let Tail { session, target, .. } = self;
+        let tail = Trunk::compile(tail, params)?;
+        let all: Vec<(usize, View)> = (0..target.hashes.len()).map(|i| (i, View::Center)).collect();
+        let mut values = Vec::new();
+        for some in all.chunks(BLOCK) {
+            session.check()?;
+            let rows = boundary.rows(session, target, some)?;
+            values.extend(tail.run(session.pool, &rows)?.into_data());
+        }
+        Ok(Tensor::new([all.len(), tail.output().len()], values)?)
     }
 
     /// Activations of images at the cut, in the cache where there is room.
@@ -206,4 +264,24 @@ pub(super) fn move_tail(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapt::testing::quiet;
+
+    #[test]
+    fn the_best_epoch_is_kept_and_three_without_a_better_one_end_the_fit() {
+        quiet(|session| {
+            let mut best = Best::new(0.5, 0);
+            let scores = [0.4, 0.6, 0.6, 0.5, 0.3, 0.9];
+            let mut ran = (1..).zip(scores).take_while(|&(epoch, score)| best.see(score, epoch, || epoch));
+            assert_eq!(ran.by_ref().last(), Some((4, 0.5)));
+            assert_eq!(best.take(session, "shot", 5), 2);
+            let mut worse = Best::new(0.5, 0);
+            assert!(worse.see(f64::NAN, 1, || 1));
+            assert_eq!(worse.take(session, "shot", 1), 0, "what it started from");
+        });
+    }
 }

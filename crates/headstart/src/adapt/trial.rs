@@ -4,7 +4,7 @@ use super::choice::best;
 use super::consensus::{CONSENSUS, consensus};
 use super::domains::{Domains, Source, hard};
 use super::few::{FEW, few, fitted};
-use super::namings::{Namings, Way};
+use super::namings::Namings;
 use super::score::Neighbourhoods;
 use super::sites::{Redrawn, Site, redraw};
 use super::spread::Neighbours;
@@ -135,10 +135,10 @@ impl Adaptation<'_> {
         let mut site = usize::from(method.statistics.is_some());
         let mut head = self.head(method, site)?;
         if let Some(pull) = method.pull() {
-            head = self.train_both(pull)?;
+            head = self.train_both(pull, near)?;
             site = self.sites.len() - 1;
-        } else if let Some(objective) = method.tail {
-            self.train_tail(objective, &head, site)?;
+        } else if method.tail.is_some() {
+            self.train_tail(method, &head, site, near)?;
             site = self.sites.len() - 1;
         }
         let logits = head.logits(self.session.pool, &self.sites[site].target)?;
@@ -163,8 +163,7 @@ impl Adaptation<'_> {
             }
             _ => None,
         };
-        let way = Way { style: method.style, statistics: method.statistics };
-        let score = near.score(&self.namings, way, &logits);
+        let score = near.score(&self.namings, method.way(), &logits);
         let seconds = started.elapsed().as_secs_f64();
         self.tried.push(Tried { method: method.name(), score, answers, seconds, few, eval });
         self.candidates.push(Candidate { method, site, head });

@@ -28,6 +28,8 @@ pub struct AdaptPage {
     /// Where the images of both maps lie.
     places: [Vec<[f64; 2]>; 2],
     facts: Vec<(String, String)>,
+    /// What names of images begin with, which goes without saying.
+    folder: String,
     command: String,
 }
 
@@ -53,6 +55,7 @@ impl AdaptPage {
             report: report.clone(),
             places: [first, second],
             facts: facts(&report.model, Some(&manifest), &classifier),
+            folder: format!("{}/", options.target.display()).replace("//", "/"),
             command: command.to_owned(),
         })
     }
@@ -100,7 +103,7 @@ impl AdaptPage {
                 if let (Some(after), false) = (&self.chosen().eval, self.kept()) {
                     bar(h, "This model", after.accuracy, Some(after.accuracy_ci95), &value(after));
                 }
-                bar(h, "The unadapted model", before.accuracy, Some(before.accuracy_ci95), &value(before));
+                bar(h, "The unadapted model", before.accuracy, None, &value(before));
             });
         });
     }
@@ -213,7 +216,7 @@ impl AdaptPage {
             shown.sort_unstable();
             let shown: Vec<usize> = shown.into_iter().take(CHANGED).map(|(.., i)| i).collect();
             let pictures = shown.iter().map(|&i| self.report.pictures[i].clone()).collect::<Vec<_>>();
-            pictures_of(h, session, &pictures, |at| {
+            self.pictures(h, session, &pictures, |at| {
                 let one = taken[shown[at]];
                 let (before, after) = (&self.report.classes[one.before], &self.report.classes[one.after]);
                 (format!("now {after} {}", percent(f64::from(one.probability))), format!("before {before}"))
@@ -295,7 +298,36 @@ impl AdaptPage {
                 "A few labels help more than any method without. These images are unlike one another and like many others: put \
                  them into folders named as the classes and give that to --few.",
             );
-            pictures_of(h, session, &self.report.first, |_| (String::new(), String::new()));
+            self.pictures(h, session, &self.report.first, |_| (String::new(), String::new()));
+        });
+    }
+
+    /// Pictures with two lines below each: a verdict, and what is said besides.
+    fn pictures(
+        &self,
+        h: &mut Html,
+        session: &Session,
+        pictures: &[Picture],
+        said: impl Fn(usize) -> (String, String),
+    ) {
+        let shown = session.pool.map(pictures.len(), |i| Shown::of(Kind::Images, &pictures[i]));
+        h.tag("div", &[("class", &gallery(Kind::Images))], |h| {
+            for (i, image) in shown.into_iter().enumerate() {
+                let Ok(image) = image else { continue };
+                h.tag("figure", &[("class", &"picture")], |h| {
+                    let (verdict, besides) = said(i);
+                    let path = pictures[i].path();
+                    let path = path.strip_prefix(&self.folder).unwrap_or(path);
+                    image.write(h, path.rsplit('/').next().unwrap_or_default());
+                    h.tag("figcaption", &[], |h| {
+                        if !verdict.is_empty() {
+                            h.leaf("span", &[("class", &"verdict")], verdict);
+                            h.leaf("span", &[("class", &"truth")], besides);
+                        }
+                        h.leaf("span", &[("class", &"path"), ("title", &path)], path);
+                    });
+                });
+            }
         });
     }
 }
@@ -330,33 +362,6 @@ fn recall(h: &mut Html, before: Option<f64>, after: Option<f64>) {
     h.leaf("td", &[("class", &"number")], change);
 }
 
-/// Pictures with two lines below each: a verdict, and what is said besides.
-fn pictures_of(
-    h: &mut Html,
-    session: &Session,
-    pictures: &[Picture],
-    said: impl Fn(usize) -> (String, String),
-) {
-    let shown = session.pool.map(pictures.len(), |i| Shown::of(Kind::Images, &pictures[i]));
-    h.tag("div", &[("class", &gallery(Kind::Images))], |h| {
-        for (i, image) in shown.into_iter().enumerate() {
-            let Ok(image) = image else { continue };
-            h.tag("figure", &[("class", &"picture")], |h| {
-                let (verdict, besides) = said(i);
-                let path = pictures[i].path();
-                image.write(h, path.rsplit('/').next().unwrap_or_default());
-                h.tag("figcaption", &[], |h| {
-                    if !verdict.is_empty() {
-                        h.leaf("span", &[("class", &"verdict")], verdict);
-                        h.leaf("span", &[("class", &"truth")], besides);
-                    }
-                    h.leaf("span", &[("class", &"path"), ("title", &path)], path);
-                });
-            });
-        }
-    });
-}
-
 fn value(of: &EvalAccuracy) -> String {
     let [low, high] = of.accuracy_ci95.map(percent);
     format!("{} ({low} to {high})", percent(of.accuracy))
@@ -364,11 +369,12 @@ fn value(of: &EvalAccuracy) -> String {
 
 /// What was done and found, a paragraph each.
 fn lead(options: &AdaptOptions, report: &AdaptReport) -> Vec<String> {
-    let source = report
-        .source
-        .map_or_else(String::new, |n| format!(", trained on such as the {} given,", plural(n, "image")));
+    let beside = match (report.source, &options.source) {
+        (Some(n), Some(path)) => format!(", beside {} in {}", plural(n, "labelled image"), path.display()),
+        _ => String::new(),
+    };
     let how = format!(
-        "{}{source} was to answer for {} in {}. No choice looked at a label of these.",
+        "{} was to answer for {} in {}{beside}. No choice looked at a label of the target.",
         options.model.display(),
         plural(report.target, "image"),
         options.target.display()
