@@ -97,6 +97,7 @@ fn text(report: &AdaptReport, page: Option<&str>) -> String {
     if !report.label_first.is_empty() {
         text += "\nA few labels help more than any method without: label these first\n";
         report.label_first.iter().for_each(|path| text += &format!("  {path}\n"));
+        text += "A stronger backbone may help as much: `headstart rank DATA` says which.\n";
     }
     text
 }

@@ -252,6 +252,72 @@ fn moved(name: &str, before: &Params, after: &Params) -> MovedNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapt::testing::quiet;
+    use headstart_data::{Decode, Interpolation, Preprocess};
+    use headstart_graph::{Activation, GraphBuilder, Padding};
+    use headstart_testing::relative_l2;
+    use headstart_weights::StateDict;
+    use std::path::Path;
+
+    /// The network of the fixture.
+    fn backbone(fixture: &StateDict) -> Backbone {
+        let mut b = GraphBuilder::new([8, 8, 3]);
+        let mut x = b.input();
+        for (i, stride) in [(1, 1), (2, 2)] {
+            x = b.conv(&format!("conv{i}"), x, 6, (3, stride), Padding::Symmetric([1, 1])).unwrap();
+            x = b.batch_norm(&format!("bn{i}"), x, 1e-5).unwrap();
+            x = b.activation(&format!("relu{i}"), x, Activation::Relu).unwrap();
+        }
+        let x = b.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
+        b.linear("fc", x, 2).unwrap();
+        let graph = b.finish();
+        let known = graph.params().into_iter().filter(|p| !p.name.starts_with("fc."));
+        let params: Params = known.map(|p| (p.name.clone(), fixture.tensor(&p.name).unwrap())).collect();
+        let preprocess = Preprocess {
+            resize: 8,
+            crop: 8,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.5; 3],
+            std: [0.25; 3],
+            decode: Decode::Exact,
+            style: None,
+        };
+        Backbone::new(graph, "fc".into(), params, preprocess, "small.none".into()).unwrap()
+    }
+
+    fn pictures(images: &Tensor) -> Vec<Picture> {
+        let of = |i: usize| {
+            let values = images.row(i).iter().map(|&v| v as u8).collect();
+            let mut png = std::io::Cursor::new(Vec::new());
+            let picture = image::RgbImage::from_raw(8, 8, values).unwrap();
+            picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+            Picture::from_bytes(format!("{i}.png"), png.into_inner())
+        };
+        (0..images.dims()[0]).map(of).collect()
+    }
+
+    /// The fixture is written by `scripts/fixtures/adapt_statistics.py`.
+    #[test]
+    fn statistics_are_those_of_pytorch_without_a_source_and_beside_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/adapt_statistics.safetensors");
+        let fixture = StateDict::open(&path).unwrap();
+        let backbone = backbone(&fixture);
+        let [source, target] = ["source", "target"].map(|name| pictures(&fixture.tensor(name).unwrap()));
+        for (case, source) in [("alone", None), ("beside", Some(&source[..]))] {
+            quiet(|session| {
+                let (params, moved) = restate(session, &backbone, source, &target, "it", 0).unwrap();
+                assert_eq!(moved.len(), 2);
+                for name in ["bn1.running_mean", "bn1.running_var", "bn2.running_mean", "bn2.running_var"] {
+                    let expected = fixture.tensor(&format!("{case}.{name}")).unwrap();
+                    let apart = relative_l2(params.get(name).unwrap().data(), expected.data());
+                    assert!(apart < 1e-5, "{case}.{name}: {apart}");
+                }
+                for name in ["bn1.weight", "bn2.bias", "conv2.weight"] {
+                    assert_eq!(params.get(name), backbone.params.get(name), "{name} stays");
+                }
+            });
+        }
+    }
 
     #[test]
     fn a_batch_is_of_all_folders() {

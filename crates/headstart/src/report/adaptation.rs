@@ -296,7 +296,8 @@ impl AdaptPage {
         h.section("first", "Label these first", |h| {
             h.note(
                 "A few labels help more than any method without. These images are unlike one another and like many others: put \
-                 them into folders named as the classes and give that to --few.",
+                 them into folders named as the classes and give that to --few. A stronger backbone may help as much: `headstart rank` says \
+                 which.",
             );
             self.pictures(h, session, &self.report.first, |_| (String::new(), String::new()));
         });
