@@ -33,7 +33,6 @@ pub(super) struct Site {
 }
 
 /// The source by statistics of its own, and the head that is fitted to it.
-#[derive(Clone)]
 pub(super) struct Own {
     source: Source,
     head: LinearHead,
@@ -121,8 +120,7 @@ impl Adaptation<'_> {
             (Statistics::Dsbn, None) => return Err(Error::NeedsSource { method: statistics.name() }),
         };
         let (params, moved) = restate(session, plain, like, target, "the target", seed)?;
-        self.add_site(with_params(plain, params)?, moved)?;
-        self.sites.last_mut().into_iter().for_each(|site| site.own = own.clone());
+        self.add_site(with_params(plain, params)?, moved, own)?;
         self.spaces = self.sites.len();
         Ok(statistics)
     }
@@ -193,7 +191,7 @@ impl Adaptation<'_> {
         Ok(())
     }
 
-    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>) -> Result<(), Error> {
+    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>, own: Option<Own>) -> Result<(), Error> {
         let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
             let all: Vec<&Picture> = pictures.iter().collect();
             Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
@@ -204,7 +202,7 @@ impl Adaptation<'_> {
         };
         let eval = of(&self.eval, "adapted evaluation features")?;
         let few = of(&self.few, "adapted features of the few")?;
-        self.sites.push(Site { backbone, target, eval, few, moved, own: None });
+        self.sites.push(Site { backbone, target, eval, few, moved, own });
         Ok(())
     }
 
@@ -226,7 +224,7 @@ impl Adaptation<'_> {
         let judge = |logits: &Tensor| near.score(&self.namings, Way::UNADAPTED, logits).worth();
         let tail = self.tail(plain, &self.head, &judge);
         let (params, head) = JointFit { tail, source, pull }.run()?;
-        self.add_site(with_params(plain, params)?, Vec::new())?;
+        self.add_site(with_params(plain, params)?, Vec::new(), None)?;
         Ok(head)
     }
 
@@ -245,6 +243,6 @@ impl Adaptation<'_> {
         let tail = self.tail(&from.backbone, head, &judge);
         let params = TailFit { tail, objective }.run()?;
         let (backbone, moved) = (with_params(&from.backbone, params)?, from.moved.clone());
-        self.add_site(backbone, moved)
+        self.add_site(backbone, moved, None)
     }
 }
