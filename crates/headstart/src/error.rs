@@ -369,7 +369,7 @@ pub enum Error {
     },
     /// A network without batch norm has no statistics to estimate anew.
     #[error(
-        "{network} has no batch norm that could adapt among what is to move: take another method than adabn and tent"
+        "{network} has no batch norm that could adapt among what is to move: take another method than adabn, dsbn and tent"
     )]
     NoBatchNorm {
         /// The network.
@@ -385,14 +385,6 @@ pub enum Error {
         found: String,
         /// Those that are there, and the nearest.
         known: String,
-    },
-    /// The loss of an adaptation became no number.
-    #[error("the loss of {method} ran away in epoch {epoch}: take another method, or fewer --epochs")]
-    AdaptationRanAway {
-        /// The method.
-        method: &'static str,
-        /// The epoch, from 1.
-        epoch: usize,
     },
     /// See [`DataError`].
     #[error(transparent)]

@@ -216,12 +216,14 @@ fn no_choice_looks_at_the_labels_of_the_target() {
             std::fs::copy(domain.place.path("other").join(file(name)), shuffled.join(file(other))).unwrap();
         }
     }
-    options.eval = Some(shuffled);
+    options.eval = Some(shuffled.clone());
     let wrong = domain.run(&options, 2).unwrap();
     assert_ne!(wrong.tried[0].eval, report.tried[0].eval, "the labels are others");
     assert_eq!(std::fs::read(&options.output).unwrap(), told);
     options.eval = None;
     assert_eq!(domain.model(&options, 2), told);
+    options.target = shuffled;
+    assert_eq!(domain.model(&options, 2), told, "names of the target's folders decide nothing");
 }
 
 #[test]

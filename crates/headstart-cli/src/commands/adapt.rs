@@ -82,7 +82,7 @@ fn text(report: &AdaptReport, page: Option<&str>) -> String {
     }
     line("target", format!("{} images, no label looked at", report.target));
     if let Some(few) = report.few {
-        line("few", format!("{few} labelled images, which decide"));
+        line("few", format!("{few} labelled images of it, which methods and the choice may look at"));
     }
     line("chosen", format!("{}: {}", report.chosen, report.why));
     let mut moved: Vec<_> = report.moved.iter().collect();

@@ -10,8 +10,6 @@ use headstart_tensor::{Rng, Tensor};
 const MARGIN: f64 = 0.05;
 /// What the names that others support may differ by and be as good: the method that was tried first is taken then, the simplest.
 const TIE: f64 = 0.02;
-/// The share of the unadapted answers' diversity that adapted ones keep: less is a class that swallows others.
-const DIVERSITY: f64 = 0.9;
 /// Images that are named for labelling.
 const FIRST: usize = 10;
 /// Rows that they are chosen from, at most.
@@ -33,7 +31,7 @@ pub(super) fn best(tried: &[Tried]) -> (usize, String) {
     }
     let gain = |i: usize| tried[i].score.gain(none);
     let named = |i: usize| tried[i].score.naming.is_some() == none.naming.is_some();
-    let diverse = |i: usize| tried[i].score.diversity >= DIVERSITY * none.diversity;
+    let diverse = |i: usize| tried[i].score.is_diverse(none);
     let sound = |i: &usize| named(*i) && diverse(*i) && gain(*i) > MARGIN;
     let sound: Vec<usize> = (1..tried.len()).filter(sound).collect();
     let lead = |i: usize| tried[i].score.lead(none);
@@ -129,6 +127,7 @@ mod tests {
             },
             answers: Vec::new(),
             seconds: 0.0,
+            epoch: None,
             few: None,
             eval: None,
         };

@@ -4,7 +4,7 @@
 use super::discriminator::{Discriminator, descend};
 use super::domains::soft;
 use super::pull::{Kind, Pull, confusion, mmd};
-use super::tail::{Best, Tail, annealed, back, move_tail};
+use super::tail::{Best, Tail, annealed, back, move_tail, ran_away};
 use crate::fine_tune::boundary::{Boundary, Photos};
 use crate::head::LinearHead;
 use crate::loss::cross_entropy;
@@ -29,11 +29,12 @@ pub(super) struct JointFit<'a> {
 }
 
 impl JointFit<'_> {
-    /// The parameters and the head after the fit.
+    /// The parameters and the head of the best epoch, and which that is: 0 where none is better than the start. A loss that runs away
+    /// ends the fit.
     ///
     /// # Errors
-    /// Where a name is unknown, an image cannot be read any more, the loss ran away, or the run was interrupted.
-    pub(super) fn run(&self) -> Result<(Params, LinearHead), Error> {
+    /// Where a name is unknown, an image cannot be read any more, or the run was interrupted.
+    pub(super) fn run(&self) -> Result<((Params, LinearHead), usize), Error> {
         let Tail { session, backbone, epochs, seed, .. } = self.tail;
         let pool = session.pool;
         let freeze = self.tail.free(false)?;
@@ -51,12 +52,9 @@ impl JointFit<'_> {
         let steps = epochs * each;
         let name = self.pull.name();
         let features = self.tail.features(&mut target, trainer.graph(), &params)?;
-        let judged = |features: &Tensor, head: &LinearHead| {
-            Ok::<_, Error>((self.tail.judge)(&head.logits(pool, features)?))
-        };
-        let mut best = Best::new(judged(&features, &head)?, (params.clone(), head.clone()));
+        let mut best = Best::new(self.tail.judged(&features, &head)?, (params.clone(), head.clone()));
         let mut last = 0;
-        for epoch in 1..=epochs {
+        'epochs: for epoch in 1..=epochs {
             session.progress.start(&format!("{name} {epoch}/{epochs}"), each);
             let mut sums = [0.0; 2];
             for step in (epoch - 1) * each..epoch * each {
@@ -71,8 +69,8 @@ impl JointFit<'_> {
                 let features = trainer.forward(&params, &rows, pool)?.clone();
                 let found = self.losses(&features, &head, &labels, &mut apart, lr, grown(step, steps))?;
                 if !found.losses.iter().all(|l| l.is_finite()) {
-                    session.progress.finish();
-                    return Err(Error::AdaptationRanAway { method: name, epoch });
+                    ran_away(session, name, epoch);
+                    break 'epochs;
                 }
                 sums.iter_mut().zip(found.losses).for_each(|(sum, loss)| *sum += loss / each as f64);
                 let by_logits = (&found.logits, &features);
@@ -88,7 +86,7 @@ impl JointFit<'_> {
                 .note(&format!("{name} {epoch}/{epochs}: cross-entropy {labels:.4}, {name} {pull:.4}"));
             let features = self.tail.features(&mut target, trainer.graph(), &params)?;
             last = epoch;
-            if !best.see(judged(&features, &head)?, epoch, || (params.clone(), head.clone())) {
+            if !best.see(self.tail.judged(&features, &head)?, epoch, || (params.clone(), head.clone())) {
                 break;
             }
         }

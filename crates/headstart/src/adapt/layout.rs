@@ -3,7 +3,7 @@
 //!
 //! `p_ij` says how near rows are, each with about [`PERPLEXITY`] neighbours; `q_ij` is the same of their places `y`, by Student's
 //! t: `q_ij ~ 1 / (1 + |y_i - y_j|^2)`. Places descend along the gradient of `KL(p || q)`. They start from the two principal directions
-//! and the learning rate is `n / 12` (Kobak and Berens 2019; Belkina et al. 2019), so no chance enters but the order of rounding.
+//! and the learning rate is `n / 12`, at least 50 (Kobak and Berens 2019; Belkina et al. 2019), so no chance enters but the order of rounding.
 
 use crate::head::LinearHead;
 use crate::unknown::principal;

@@ -36,7 +36,7 @@ pub struct AdaptReport {
     pub seconds: f64,
     /// The model file.
     pub model: String,
-    /// Images of `label_first`, in their order; not part of the JSON, as what follows it.
+    /// Images of `label_first`, in their order; not part of the JSON, nor are the next three.
     #[serde(skip)]
     pub first: Vec<Picture>,
     /// Some images of both domains before and after, where they lie and what they are taken for.
@@ -64,6 +64,8 @@ pub struct Tried {
     pub answers: Vec<usize>,
     /// Seconds that it took, without what others share.
     pub seconds: f64,
+    /// The epoch that was kept, where a tail was trained; 0 where none was better than the start.
+    pub epoch: Option<usize>,
     /// Share of `--few` that is right: held out from the method that learns from them.
     pub few: Option<f64>,
     /// What `--eval` gives; no choice looks at it.

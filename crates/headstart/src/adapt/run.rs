@@ -80,12 +80,18 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
     if target.kept.is_empty() {
         return Err(Error::NothingReadable { what: "the target".into() });
     }
-    let kept = target.kept.iter().map(|&i| pictures[i].clone()).collect();
-    let photos = Photos { pictures: kept, hashes: target.hashes, labels: Vec::new() };
+    // By their contents: names of folders would decide the order otherwise, and batches and samples with it.
+    let mut order: Vec<usize> = (0..target.kept.len()).collect();
+    order.sort_by(|&a, &b| target.hashes[a].cmp(&target.hashes[b]).then(a.cmp(&b)));
+    let photos = Photos {
+        pictures: order.iter().map(|&i| pictures[target.kept[i]].clone()).collect(),
+        hashes: order.iter().map(|&i| target.hashes[i]).collect(),
+        labels: Vec::new(),
+    };
     let l2 = manifest.recipe.l2.unwrap_or(L2::FALLBACK);
     let plain = Site {
         backbone,
-        target: target.values,
+        target: target.values.rows(&order),
         eval: eval_features,
         few: few_features,
         moved: Vec::new(),
@@ -166,14 +172,14 @@ impl Adaptation<'_> {
         let candidate = self.candidates.swap_remove(chosen);
         let site = self.sites.swap_remove(candidate.site);
         let logits = candidate.head.logits(self.session.pool, &site.target)?;
-        let unfrozen = match candidate.method.tail {
-            Some(_) => {
+        let unfrozen = match self.tried[chosen].epoch {
+            Some(1..) => {
                 let (graph, classifier) = (&site.backbone.graph, &site.backbone.classifier);
                 let mut stages = unfreeze(graph, classifier, &self.options.unfreeze)?.stages;
                 stages.retain(|stage| stage != classifier);
                 stages
             }
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         let agreement = |i: usize| self.tried.get(i).map_or(0.0, |t: &Tried| t.score.agreement);
         let adapted = Adapted {

@@ -25,6 +25,8 @@ use serde::Serialize;
 const MOST: usize = 3000;
 /// Rows whose cosines with all others are computed at once.
 const BLOCK: usize = 512;
+/// The share of the unadapted answers' diversity that adapted ones keep: less is a class that swallows others.
+const DIVERSITY: f64 = 0.9;
 /// Neighbours of each.
 const NEIGHBOURS: usize = 10;
 
@@ -46,9 +48,20 @@ pub struct Score {
 }
 
 impl Score {
-    /// How much the answers are worth, to be compared among those that came about in the same way.
-    pub(super) fn worth(&self) -> f64 {
+    fn worth(&self) -> f64 {
         worth(self.agreement, self.naming)
+    }
+
+    /// Whether the answers are about as diverse as those of the unadapted model, whose score is `none`: no class has swallowed
+    /// others.
+    pub(super) fn is_diverse(&self, none: &Score) -> bool {
+        self.diversity >= DIVERSITY * none.diversity
+    }
+
+    /// What an epoch of a fit is judged by, against others of the fit: the worth of its answers, among equals their agreement; less
+    /// than all else where they are not diverse.
+    pub(super) fn rank(&self, none: &Score) -> [f64; 2] {
+        if self.is_diverse(none) { [self.worth(), self.agreement] } else { [f64::NEG_INFINITY; 2] }
     }
 
     /// How much more the answers are worth than those of the unadapted model, whose score is `none`.
@@ -78,7 +91,7 @@ pub(super) struct Neighbourhoods {
     rows: Vec<usize>,
     /// In each feature space the nearest to each, as positions among them.
     nearest: Vec<Vec<Vec<usize>>>,
-    /// What the unadapted model answers to all of them.
+    /// What the unadapted model answers to all of them; of no use where agreement alone is asked for.
     unadapted: Vec<usize>,
 }
 

@@ -16,7 +16,7 @@ const SHOWN: usize = 400;
 pub struct Seen {
     /// Features `[n, d]` at length 1: those of the source, behind them the target's.
     rows: Tensor,
-    /// How many are the source's.
+    /// How many are the source's, seen as the classifier was fitted to them.
     pub source: usize,
     /// The class of each: the label where it is the source's, the answer where it is the target's.
     pub classes: Vec<usize>,
@@ -59,15 +59,19 @@ impl Adaptation<'_> {
         if let (Some(images), Some(source)) = (&self.source, self.at(site).0) {
             let shown = some(source.labels.len(), SHOWN, seed, "map of the source");
             let features = match candidate.method.pull() {
-                None => source.features.rows(&shown),
+                None => {
+                    classes.extend(shown.iter().map(|&i| source.labels[i]));
+                    source.features.rows(&shown)
+                }
                 // The tail has learnt from the source too, which goes through it.
                 Some(_) => {
                     let pictures: Vec<&Picture> = shown.iter().map(|&i| &images.pictures[i]).collect();
-                    extract(session, &site.backbone, &pictures, 1, seed, "source on the map")?.values
+                    let found = extract(session, &site.backbone, &pictures, 1, seed, "source on the map")?;
+                    classes.extend(found.kept.iter().map(|&i| images.labels[shown[i]]));
+                    found.values
                 }
             };
             rows.extend(unit(session.pool, &features).into_data());
-            classes.extend(shown.iter().map(|&i| source.labels[i]));
         }
         let source = classes.len();
         let shown = some(site.target.dims()[0], SHOWN, seed, "map of the target");

@@ -18,6 +18,7 @@ use headstart_data::{Dataset, Item, OpenOptions, Picture, Style, TextColumns};
 use headstart_graph::Params;
 use headstart_tensor::Tensor;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A trunk, and what the target looks like through it.
 pub(super) struct Site {
@@ -29,7 +30,7 @@ pub(super) struct Site {
     pub(super) few: Option<Tensor>,
     pub(super) moved: Vec<MovedNorm>,
     /// Where the source is not seen as by the weights' statistics.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<Arc<Own>>,
 }
 
 /// The source by statistics of its own, and the head that is fitted to it.
@@ -110,19 +111,19 @@ fn redrawing(of: &Backbone, style: Style) -> Result<Backbone, Error> {
 
 impl Adaptation<'_> {
     /// One more site: the target by other batch norm statistics, and with [`Statistics::Dsbn`] the source by its own.
-    pub(super) fn restate(&mut self, statistics: Statistics) -> Result<Statistics, Error> {
+    pub(super) fn restate(&mut self, statistics: Statistics) -> Result<(), Error> {
         let (session, seed) = (self.session, self.options.seed);
         let plain = &self.sites[0].backbone;
         let (images, target) = (self.source.as_ref(), &self.photos.pictures[..]);
         let (own, like) = match (statistics, images) {
             (Statistics::AdaBn, images) => (None, images.map(|images| &images.pictures[..])),
-            (Statistics::Dsbn, Some(images)) => (Some(self.by_its_own(images)?), None),
+            (Statistics::Dsbn, Some(images)) => (Some(Arc::new(self.by_its_own(images)?)), None),
             (Statistics::Dsbn, None) => return Err(Error::NeedsSource { method: statistics.name() }),
         };
         let (params, moved) = restate(session, plain, like, target, "the target", seed)?;
         self.add_site(with_params(plain, params)?, moved, own)?;
         self.spaces = self.sites.len();
-        Ok(statistics)
+        Ok(())
     }
 
     /// The source by statistics of its own.
@@ -191,7 +192,12 @@ impl Adaptation<'_> {
         Ok(())
     }
 
-    fn add_site(&mut self, backbone: Backbone, moved: Vec<MovedNorm>, own: Option<Own>) -> Result<(), Error> {
+    fn add_site(
+        &mut self,
+        backbone: Backbone,
+        moved: Vec<MovedNorm>,
+        own: Option<Arc<Own>>,
+    ) -> Result<(), Error> {
         let of = |pictures: &[Picture], what: &str| -> Result<Tensor, Error> {
             let all: Vec<&Picture> = pictures.iter().collect();
             Ok(extract(self.session, &backbone, &all, 1, self.options.seed, what)?.values)
@@ -210,39 +216,55 @@ impl Adaptation<'_> {
         &'a self,
         backbone: &'a Backbone,
         head: &'a LinearHead,
-        judge: &'a dyn Fn(&Tensor) -> f64,
+        judge: &'a dyn Fn(&Tensor) -> [f64; 2],
     ) -> Tail<'a> {
         let AdaptOptions { unfreeze, epochs, seed, .. } = self.options;
         let (session, target) = (self.session, &self.photos);
         Tail { session, backbone, head, target, unfreeze, epochs: *epochs, seed: *seed, judge }
     }
 
-    /// One more site, and its head: the tail and the head trained on both domains.
-    pub(super) fn train_both(&mut self, pull: Pull, near: &Neighbourhoods) -> Result<LinearHead, Error> {
-        let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
-        let plain = &self.sites[0].backbone;
-        let judge = |logits: &Tensor| near.score(&self.namings, Way::UNADAPTED, logits).worth();
-        let tail = self.tail(plain, &self.head, &judge);
-        let (params, head) = JointFit { tail, source, pull }.run()?;
-        self.add_site(with_params(plain, params)?, Vec::new(), None)?;
-        Ok(head)
+    /// How good logits of all of the target are that come about in that way.
+    fn judge<'a>(&'a self, near: &'a Neighbourhoods, way: Way) -> impl Fn(&Tensor) -> [f64; 2] + 'a {
+        move |logits| near.score(&self.namings, way, logits).rank(&self.tried[0].score)
     }
 
-    /// One more site: the tail trained for an objective, from one.
+    /// One more site, its head, and the epoch that was kept: the tail and the head trained on both domains.
+    pub(super) fn train_both(
+        &mut self,
+        pull: Pull,
+        near: &Neighbourhoods,
+    ) -> Result<(LinearHead, usize), Error> {
+        let Some(source) = &self.source else { return Err(Error::NeedsSource { method: pull.name() }) };
+        let plain = &self.sites[0].backbone;
+        let (trained, epoch) = {
+            let judge = self.judge(near, Way::UNADAPTED);
+            let tail = self.tail(plain, &self.head, &judge);
+            JointFit { tail, source, pull }.run()?
+        };
+        let (params, head) = trained;
+        self.add_site(with_params(plain, params)?, Vec::new(), None)?;
+        Ok((head, epoch))
+    }
+
+    /// One more site: the tail trained for an objective, from one; the epoch that was kept.
     pub(super) fn train_tail(
         &mut self,
         method: Method,
         head: &LinearHead,
         site: usize,
         near: &Neighbourhoods,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let of_method = |o: &Objective| Some(o.name()) == method.tail;
-        let Some(objective) = objectives().into_iter().find(of_method) else { return Ok(()) };
+        let Some(objective) = objectives().into_iter().find(of_method) else { return Ok(0) };
         let from = &self.sites[site];
-        let judge = |logits: &Tensor| near.score(&self.namings, method.way(), logits).worth();
-        let tail = self.tail(&from.backbone, head, &judge);
-        let params = TailFit { tail, objective }.run()?;
+        let (params, epoch) = {
+            let judge = self.judge(near, method.way());
+            let tail = self.tail(&from.backbone, head, &judge);
+            TailFit { tail, objective }.run()?
+        };
         let (backbone, moved) = (with_params(&from.backbone, params)?, from.moved.clone());
-        self.add_site(backbone, moved, None)
+        let own = from.own.clone();
+        self.add_site(backbone, moved, own)?;
+        Ok(epoch)
     }
 }

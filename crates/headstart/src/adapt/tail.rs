@@ -39,31 +39,31 @@ pub(super) struct Tail<'a> {
     pub(super) epochs: usize,
     pub(super) seed: u64,
     /// How good logits of all of the target are, without its labels: the best epoch is kept, the start among them.
-    pub(super) judge: &'a dyn Fn(&Tensor) -> f64,
+    pub(super) judge: &'a dyn Fn(&Tensor) -> [f64; 2],
 }
 
 /// The best of what a fit has come to, epoch by epoch.
 pub(super) struct Best<T> {
-    score: f64,
+    score: [f64; 2],
     epoch: usize,
     found: T,
 }
 
 impl<T> Best<T> {
-    pub(super) fn new(score: f64, start: T) -> Best<T> {
+    pub(super) fn new(score: [f64; 2], start: T) -> Best<T> {
         Best { score, epoch: 0, found: start }
     }
 
     /// What an epoch came to; whether another one is worth trying.
-    pub(super) fn see(&mut self, score: f64, epoch: usize, found: impl FnOnce() -> T) -> bool {
+    pub(super) fn see(&mut self, score: [f64; 2], epoch: usize, found: impl FnOnce() -> T) -> bool {
         if score > self.score {
             *self = Best { score, epoch, found: found() };
         }
         epoch < self.epoch + PATIENCE
     }
 
-    /// The best, and a line about it where it is not the last of `epochs`.
-    pub(super) fn take(self, session: &Session, name: &str, last: usize) -> T {
+    /// The best and its epoch, 0 for the start, and a line about it where it is not the last.
+    pub(super) fn take(self, session: &Session, name: &str, last: usize) -> (T, usize) {
         if self.epoch < last {
             let what = if self.epoch == 0 {
                 "what it started from".to_owned()
@@ -74,7 +74,7 @@ impl<T> Best<T> {
                 .progress
                 .note(&format!("{name}: no epoch is better than {what}, without labels: it is kept"));
         }
-        self.found
+        (self.found, self.epoch)
     }
 }
 
@@ -86,11 +86,12 @@ pub(super) struct TailFit<'a> {
 }
 
 impl TailFit<'_> {
-    /// The parameters after the fit.
+    /// The parameters of the best epoch, and which that is: 0 where none is better than the start. A loss that runs away ends the
+    /// fit.
     ///
     /// # Errors
-    /// Where a name is unknown, an image cannot be read any more, the loss ran away, or the run was interrupted.
-    pub(super) fn run(&self) -> Result<Params, Error> {
+    /// Where a name is unknown, an image cannot be read any more, or the run was interrupted.
+    pub(super) fn run(&self) -> Result<(Params, usize), Error> {
         let (tail, objective) = (self.tail, self.objective);
         let session = tail.session;
         let freeze = tail.free(objective.norms_only)?;
@@ -103,11 +104,9 @@ impl TailFit<'_> {
         let steps = tail.epochs * n.div_ceil(BATCH);
         let mut step = 0;
         let mut features = tail.features(&mut boundary, trainer.graph(), &params)?;
-        let judged =
-            |features: &Tensor| Ok::<_, Error>((tail.judge)(&tail.head.logits(session.pool, features)?));
-        let mut best = Best::new(judged(&features)?, params.clone());
+        let mut best = Best::new(tail.judged(&features, tail.head)?, params.clone());
         let mut last = 0;
-        for epoch in 1..=tail.epochs {
+        'epochs: for epoch in 1..=tail.epochs {
             let pseudo = self.pseudo(&features)?;
             let mut order: Vec<usize> = (0..n).collect();
             Rng::named(tail.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
@@ -126,8 +125,8 @@ impl TailFit<'_> {
                 let logits = tail.head.logits(session.pool, features)?;
                 let (loss, slope) = objective.loss(&logits, &labels);
                 if !loss.is_finite() {
-                    session.progress.finish();
-                    return Err(Error::AdaptationRanAway { method: objective.name(), epoch });
+                    ran_away(session, objective.name(), epoch);
+                    break 'epochs;
                 }
                 sum += loss * some.len() as f64;
                 let slope = back(session.pool, &slope, tail.head)?;
@@ -146,7 +145,7 @@ impl TailFit<'_> {
             ));
             features = tail.features(&mut boundary, trainer.graph(), &params)?;
             last = epoch;
-            if !best.see(judged(&features)?, epoch, || params.clone()) {
+            if !best.see(tail.judged(&features, tail.head)?, epoch, || params.clone()) {
                 break;
             }
         }
@@ -192,6 +191,14 @@ impl Tail<'_> {
         Err(Error::NoBatchNorm { network: network.clone() })
     }
 
+    /// How good the answers of a head to features of the target are.
+    ///
+    /// # Errors
+    /// Where the features are of another length.
+    pub(super) fn judged(&self, features: &Tensor, head: &LinearHead) -> Result<[f64; 2], Error> {
+        Ok((self.judge)(&head.logits(self.session.pool, features)?))
+    }
+
     /// Features `[n, d]` of all images of the target.
     ///
     /// # Errors
@@ -229,6 +236,14 @@ impl Tail<'_> {
         };
         Boundary::open(self.session, trunk, &self.backbone.params, &setting)
     }
+}
+
+/// Ends what is shown of an epoch whose loss is no number any more, and says so.
+pub(super) fn ran_away(session: &Session, name: &str, epoch: usize) {
+    session.progress.finish();
+    session
+        .progress
+        .note(&format!("{name}: the loss ran away in epoch {epoch}; the best epoch before it counts"));
 }
 
 /// The learning rate of a step: `lr (1 + 10 t)^-0.75` at the share `t` of all steps (Ganin et al. 2016).
@@ -274,14 +289,14 @@ mod tests {
     #[test]
     fn the_best_epoch_is_kept_and_three_without_a_better_one_end_the_fit() {
         quiet(|session| {
-            let mut best = Best::new(0.5, 0);
-            let scores = [0.4, 0.6, 0.6, 0.5, 0.3, 0.9];
-            let mut ran = (1..).zip(scores).take_while(|&(epoch, score)| best.see(score, epoch, || epoch));
-            assert_eq!(ran.by_ref().last(), Some((4, 0.5)));
-            assert_eq!(best.take(session, "shot", 5), 2);
-            let mut worse = Best::new(0.5, 0);
-            assert!(worse.see(f64::NAN, 1, || 1));
-            assert_eq!(worse.take(session, "shot", 1), 0, "what it started from");
+            let mut best = Best::new([0.5, 0.0], "start");
+            let scores = [0.4, 0.6, 0.6, 0.5, 0.3, 0.9].map(|worth| [worth, 0.0]);
+            let mut ran = (1..).zip(scores).take_while(|&(epoch, score)| best.see(score, epoch, || "later"));
+            assert_eq!(ran.by_ref().last(), Some((4, [0.5, 0.0])));
+            assert_eq!(best.take(session, "shot", 5), ("later", 2));
+            let mut worse = Best::new([0.5, 0.0], "start");
+            assert!(worse.see([f64::NAN; 2], 1, || "later") && worse.see([0.5, -0.1], 2, || "later"));
+            assert_eq!(worse.take(session, "shot", 2), ("start", 0));
         });
     }
 }

@@ -75,11 +75,15 @@ impl Adaptation<'_> {
         }
         let everything = asked.is_none_or(|m| m.head == Some(CONSENSUS) || m.head == Some(FEW));
         let statistics = match asked.and_then(|m| m.statistics) {
-            Some(statistics) => Some(self.restate(statistics)?),
+            Some(statistics) => {
+                self.restate(statistics)?;
+                Some(statistics)
+            }
             None if has_norms && everything => Some(self.restate_best()?),
             None => None,
         };
-        self.name_target(statistics, everything)?;
+        // A tail is judged, epoch by epoch, by namings of other ways than its own.
+        self.name_target(statistics, everything || asked.is_some_and(|m| m.tail.is_some()))?;
         let style = match asked {
             Some(method) if !everything => method.style,
             _ => self.namings.best_style(),
@@ -95,6 +99,9 @@ impl Adaptation<'_> {
         let unadapted = hard(&self.head.logits(self.session.pool, &plain.target)?);
         let near = Neighbourhoods::of(self.session, &spaces, unadapted, self.options.seed)?;
         self.try_method(Method::NONE, &near)?;
+        if asked == Some(Method::NONE) {
+            return Ok((0, "asked for".to_owned()));
+        }
         if let Some(method) = asked {
             self.try_method(method, &near)?;
             return Ok((self.tried.len() - 1, "asked for".to_owned()));
@@ -134,11 +141,13 @@ impl Adaptation<'_> {
         self.session.progress.note(&format!("trying {}: {}", method.name(), method.about()));
         let mut site = usize::from(method.statistics.is_some());
         let mut head = self.head(method, site)?;
+        let mut epoch = None;
         if let Some(pull) = method.pull() {
-            head = self.train_both(pull, near)?;
+            let (trained, kept) = self.train_both(pull, near)?;
+            (head, epoch) = (trained, Some(kept));
             site = self.sites.len() - 1;
         } else if method.tail.is_some() {
-            self.train_tail(method, &head, site, near)?;
+            epoch = Some(self.train_tail(method, &head, site, near)?);
             site = self.sites.len() - 1;
         }
         let logits = head.logits(self.session.pool, &self.sites[site].target)?;
@@ -165,7 +174,7 @@ impl Adaptation<'_> {
         };
         let score = near.score(&self.namings, method.way(), &logits);
         let seconds = started.elapsed().as_secs_f64();
-        self.tried.push(Tried { method: method.name(), score, answers, seconds, few, eval });
+        self.tried.push(Tried { method: method.name(), score, answers, seconds, epoch, few, eval });
         self.candidates.push(Candidate { method, site, head });
         Ok(())
     }

@@ -271,15 +271,30 @@ pub(super) fn facts(
     ];
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     if let Some(m) = manifest {
-        let seed = m.fine_tuned.as_ref().map_or(m.recipe.seed, |tuned| tuned.seed);
-        fact("Classifier", head(&m.recipe));
+        let seed = match (&m.adapted, &m.fine_tuned) {
+            (Some(adapted), _) => adapted.seed,
+            (None, Some(tuned)) => tuned.seed,
+            (None, None) => m.recipe.seed,
+        };
+        if let Some(adapted) = &m.adapted {
+            let trained = match adapted.unfrozen.as_slice() {
+                [] => String::new(),
+                stages => format!("; trained: {}", stages.join(", ")),
+            };
+            fact("Adapted by", format!("{}{trained}", adapted.method));
+            fact("Adapted from the weights", adapted.started_from.clone());
+            fact("SHA-256 of the target", adapted.target_sha256.clone());
+        } else {
+            fact("Classifier", head(&m.recipe));
+        }
         fact("Seed", seed.to_string());
         fact("Trained with", format!("headstart {}", m.headstart));
         if let Some(t) = m.temperature {
             fact("Temperature", format!("{t:.3}, which the classifier's outputs are divided by"));
         }
         if let Some(unknown) = &m.unknown {
-            let kept = plural(unknown.images, "validation image");
+            let kept =
+                plural(unknown.images, if m.adapted.is_some() { "target image" } else { "validation image" });
             fact(
                 "Unknown images",
                 format!("told by a threshold that keeps 95\u{a0}% of {kept} (`predict --reject`)"),

@@ -2,10 +2,10 @@
 
 use super::account::{facts, name, written};
 use super::html::Html;
-use super::numbers::bar;
+use super::numbers::{bar, share_cell};
 use super::scatter::{COLOURS, Scatter};
 use super::shown::{Shown, gallery};
-use super::{document, header, percent, plural, provenance, save};
+use super::{document, header, percent, plural, plural_classes, provenance, save};
 use crate::adapt::{EvalAccuracy, Tried};
 use crate::{AdaptOptions, AdaptReport, Error, Session};
 use headstart_data::{Kind, Picture};
@@ -21,10 +21,10 @@ const NORMS: usize = 10;
 
 /// Everything that stands in the report of an adaptation.
 #[derive(Debug, Clone)]
-pub struct AdaptPage {
+pub struct AdaptPage<'a> {
     title: String,
     lead: Vec<String>,
-    report: AdaptReport,
+    report: &'a AdaptReport,
     /// Where the images of both maps lie.
     places: [Vec<[f64; 2]>; 2],
     facts: Vec<(String, String)>,
@@ -33,7 +33,7 @@ pub struct AdaptPage {
     command: String,
 }
 
-impl AdaptPage {
+impl<'a> AdaptPage<'a> {
     /// Of an adaptation, whose model is written. `command` repeats it.
     ///
     /// # Errors
@@ -41,9 +41,9 @@ impl AdaptPage {
     pub fn new(
         session: &Session,
         options: &AdaptOptions,
-        report: &AdaptReport,
+        report: &'a AdaptReport,
         command: &str,
-    ) -> Result<AdaptPage, Error> {
+    ) -> Result<AdaptPage<'a>, Error> {
         let (classifier, manifest) = written(session, &options.output)?;
         let [before, after] = &report.seen;
         let first = before.places(session, options.seed)?;
@@ -52,7 +52,7 @@ impl AdaptPage {
         Ok(AdaptPage {
             title: format!("{} on {}", name(&options.model), name(&options.target)),
             lead: lead(options, report),
-            report: report.clone(),
+            report,
             places: [first, second],
             facts: facts(&report.model, Some(&manifest), &classifier),
             folder: format!("{}/", options.target.display()).replace("//", "/"),
@@ -87,7 +87,7 @@ impl AdaptPage {
     }
 
     fn chosen(&self) -> &Tried {
-        let report = &self.report;
+        let report = self.report;
         report.tried.iter().find(|t| t.method == report.chosen).unwrap_or(&report.tried[0])
     }
 
@@ -119,17 +119,28 @@ impl AdaptPage {
     }
 
     fn map(&self, h: &mut Html) {
-        h.section("map", "Both domains on one map", |h| {
+        let [before, after] = &self.report.seen;
+        let both = before.source > 0;
+        let heading = if both { "Both domains on one map" } else { "The target on a map" };
+        h.section("map", heading, |h| {
             h.note(
-                "Images that the network sees alike lie near one another (t-SNE; distances between groups say little). Rings are \
-                 images of the source in the colour of their label, dots are images of the target in the colour of the answer.",
+                "Images that the network sees alike lie near one another (t-SNE; distances between groups say little). Dots are \
+                 images of the target in the colour of the answer.",
             );
-            let same = self.places[0] == self.places[1];
-            h.note(match (self.kept(), same) {
+            if both {
+                h.note("Rings are images of the source in the colour of their label, seen as the classifier was fitted to them.");
+            }
+            h.note(match (self.kept(), after.sees_as(before)) {
                 (true, _) => "The unadapted model was kept, so there is one map.",
                 (_, true) => "The network is the same in both maps: what changed is what the classifier calls the dots.",
-                (_, false) => "What changed is the network, so the images lie elsewhere.",
+                (_, false) => "The network changed too, so the images lie elsewhere.",
             });
+            let [sources, targets] = [before.source, before.classes.len() - before.source];
+            if self.report.source.is_some_and(|n| sources < n) || targets < self.report.target {
+                let of = |n: usize, what: &str| format!("{} of the {what}", plural(n, "image"));
+                let source = if both { format!("{} and ", of(sources, "source")) } else { String::new() };
+                h.note(format_args!("{source}{}, drawn at random.", of(targets, "target")));
+            }
             let colours = self.colours();
             h.tag("div", &[("class", &"plots")], |h| {
                 let all = ["Before", "After"].into_iter().zip(&self.report.seen).zip(&self.places);
@@ -141,7 +152,7 @@ impl AdaptPage {
             });
             if self.report.classes.len() > colours.len() {
                 let rest = self.report.classes.len() - colours.len();
-                h.note(format_args!("{rest} classes with fewer answers are grey."));
+                h.note(format_args!("Grey: {} with fewer answers.", plural_classes(rest)));
             }
         });
     }
@@ -231,7 +242,7 @@ impl AdaptPage {
                  made in other ways give the same answer; both beyond chance, 1 at best. Diversity is 1 where every class is \
                  answered as often.",
             );
-            let mut columns = vec!["agreement", "naming", "diversity", "seconds"];
+            let mut columns = vec!["agreement", "naming", "diversity"];
             columns.extend(self.report.few.map(|_| "few"));
             columns.extend(self.report.eval.map(|_| "right (95\u{a0}% interval)"));
             h.tag("div", &[("class", &"wide")], |h| {
@@ -247,14 +258,18 @@ impl AdaptPage {
         let row: &[super::html::Attribute] = if chosen { &[("class", &"chosen")] } else { &[] };
         h.tag("tr", row, |h| {
             let mark = if chosen { "✓ " } else { "" };
-            h.leaf("th", &[("scope", &"row")], format_args!("{mark}{}", tried.method));
+            let kept = match tried.epoch {
+                None => String::new(),
+                Some(0) => " (no epoch better than the start)".to_owned(),
+                Some(epoch) => format!(" (epoch {epoch})"),
+            };
+            h.leaf("th", &[("scope", &"row")], format_args!("{mark}{}{kept}", tried.method));
             let mut number = |text: String| {
                 h.leaf("td", &[("class", &"number")], text);
             };
             number(format!("{:.3}", tried.score.agreement));
             number(tried.score.naming.map_or("–".to_owned(), |naming| format!("{naming:.3}")));
             number(format!("{:.3}", tried.score.diversity));
-            number(format!("{:.1}", tried.seconds));
             if self.report.few.is_some() {
                 number(tried.few.map_or("–".to_owned(), percent));
             }
@@ -270,9 +285,7 @@ impl AdaptPage {
         }
         h.section("norms", "Batch norm statistics that moved", |h| {
             let n = plural(self.report.moved.len(), "batch norm");
-            h.note(format_args!(
-                "{n}, those that moved most first; everything else in the network is as it was."
-            ));
+            h.note(format_args!("{n}, those that moved most first."));
             let mut moved: Vec<_> = self.report.moved.iter().collect();
             moved.sort_by(|a, b| b.mean_shift.total_cmp(&a.mean_shift));
             h.tag("div", &[("class", &"wide")], |h| {
@@ -296,7 +309,7 @@ impl AdaptPage {
         h.section("first", "Label these first", |h| {
             h.note(
                 "A few labels help more than any method without. These images are unlike one another and like many others: put \
-                 them into folders named as the classes and give that to --few. A stronger backbone may help as much: `headstart rank` says \
+                 them into folders named as the classes, for --few. A stronger backbone may help as much: `headstart rank` says \
                  which.",
             );
             self.pictures(h, session, &self.report.first, |_| (String::new(), String::new()));
@@ -314,12 +327,16 @@ impl AdaptPage {
         let shown = session.pool.map(pictures.len(), |i| Shown::of(Kind::Images, &pictures[i]));
         h.tag("div", &[("class", &gallery(Kind::Images))], |h| {
             for (i, image) in shown.into_iter().enumerate() {
-                let Ok(image) = image else { continue };
                 h.tag("figure", &[("class", &"picture")], |h| {
                     let (verdict, besides) = said(i);
                     let path = pictures[i].path();
                     let path = path.strip_prefix(&self.folder).unwrap_or(path);
-                    image.write(h, path.rsplit('/').next().unwrap_or_default());
+                    match image {
+                        Ok(shown) => shown.write(h, path.rsplit('/').next().unwrap_or_default()),
+                        Err(why) => {
+                            h.leaf("p", &[("class", &"lost")], format_args!("not shown: {why}"));
+                        }
+                    }
                     h.tag("figcaption", &[], |h| {
                         if !verdict.is_empty() {
                             h.leaf("span", &[("class", &"verdict")], verdict);
@@ -349,13 +366,8 @@ fn table(h: &mut Html, class: &str, first: &str, columns: &[&str], rows: impl Fn
 }
 
 fn recall(h: &mut Html, before: Option<f64>, after: Option<f64>) {
-    for share in [before, after] {
-        let text = share.map_or("–".to_owned(), percent);
-        let style = format!("--share:{:.1}%", 100.0 * share.unwrap_or(0.0));
-        h.tag("td", &[("class", &"number share"), ("style", &style)], |h| {
-            h.leaf("span", &[], text);
-        });
-    }
+    share_cell(h, before);
+    share_cell(h, after);
     let change = before.zip(after).map_or("–".to_owned(), |(before, after)| {
         let points = 100.0 * (after - before);
         format!("{}{:.1}", if points < 0.0 { "−" } else { "+" }, points.abs())
@@ -374,8 +386,14 @@ fn lead(options: &AdaptOptions, report: &AdaptReport) -> Vec<String> {
         (Some(n), Some(path)) => format!(", beside {} in {}", plural(n, "labelled image"), path.display()),
         _ => String::new(),
     };
+    let looked = match report.few {
+        None => "No choice looked at a label of the target.".to_owned(),
+        Some(n) => {
+            format!("No choice looked at a label of the target but those of {} given.", plural(n, "image"))
+        }
+    };
     let how = format!(
-        "{} was to answer for {} in {}{beside}. No choice looked at a label of the target.",
+        "{} was to answer for {} in {}{beside}. {looked}",
         options.model.display(),
         plural(report.target, "image"),
         options.target.display()
@@ -387,11 +405,8 @@ fn lead(options: &AdaptOptions, report: &AdaptReport) -> Vec<String> {
             format!("Of {}, {name} was chosen: {}.", plural(report.tried.len(), "way"), report.why)
         }
     };
-    let few = report
-        .few
-        .map(|n| format!("{} of the target decided between the methods.", plural(n, "labelled image")));
     let trust = (report.eval.is_none() && report.chosen != "none").then(|| {
         "No labelled image of the target was given to measure on: look at what changed before you trust it.".to_owned()
     });
-    [how, chosen].into_iter().chain(few).chain(trust).collect()
+    [how, chosen].into_iter().chain(trust).collect()
 }

@@ -1,4 +1,4 @@
-//! `report.html`: what a training, a fine-tuning or an evaluation found, in one page that needs nothing else.
+//! `report.html`: what a training, a fine-tuning, an adaptation or an evaluation found, in one page that needs nothing else.
 //!
 //! ```text
 //! TrainReport | TuneReport | EvalReport  + the classifier; an AdaptReport has a page of its own (adaptation)

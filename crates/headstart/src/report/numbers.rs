@@ -130,14 +130,19 @@ fn by_class(h: &mut Html, page: &Page, classes: &[usize]) {
                     h.leaf("th", &[("scope", &"row")], &class.label);
                     h.leaf("td", &[("class", &"number")], class.n);
                     for share in [class.precision, class.recall, class.f1] {
-                        let text = share.map_or("–".to_owned(), percent);
-                        let style = format!("--share:{:.1}%", 100.0 * share.unwrap_or(0.0));
-                        h.tag("td", &[("class", &"number share"), ("style", &style)], |h| {
-                            h.leaf("span", &[], text);
-                        });
+                        share_cell(h, share);
                     }
                 });
             }
         });
+    });
+}
+
+/// A share as a number and a line of that length.
+pub(super) fn share_cell(h: &mut Html, share: Option<f64>) {
+    let text = share.map_or("–".to_owned(), percent);
+    let style = format!("--share:{:.1}%", 100.0 * share.unwrap_or(0.0));
+    h.tag("td", &[("class", &"number share"), ("style", &style)], |h| {
+        h.leaf("span", &[], text);
     });
 }
