@@ -84,6 +84,7 @@ impl<E: Element> PackedDepthwise<E> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
+    #[inline(never)]
     pub fn run(
         &self,
         pool: &Pool,

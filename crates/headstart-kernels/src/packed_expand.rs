@@ -78,6 +78,7 @@ impl<E: Element> PackedExpand<E> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolutions say.
+    #[inline(never)]
     pub fn run(
         &self,
         pool: &Pool,

@@ -69,6 +69,7 @@ impl<I: Element, O: Element> PackedPooled<I, O> {
     ///
     /// # Panics
     /// Where a slice has another size than convolution and pooling say.
+    #[inline(never)]
     pub fn run(
         &self,
         pool: &Pool,

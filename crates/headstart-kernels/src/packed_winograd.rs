@@ -142,6 +142,7 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
+    #[inline(never)]
     pub fn run(
         &self,
         pool: &Pool,
