@@ -1,5 +1,6 @@
-//! The kernels that networks call, for every element type that they store: named here so that they are compiled here, once. What is
-//! `inline(never)` is shared with the crates that call it; else each of them would compile its own.
+//! The kernels that networks call, for every element type that they store: named here so that development builds compile them here,
+//! once. What is `inline(never)` is shared with the crates that call it; else each of them would compile its own. A release inlines
+//! them where they are called: shared ones cost `resnet18` in bf16 a sixth of its speed.
 
 use crate::{
     Element, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled, Winograd2, Winograd4,

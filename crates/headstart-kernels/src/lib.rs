@@ -8,7 +8,7 @@ mod activation;
 mod aligned;
 mod attention;
 mod batch_norm;
-#[cfg(not(test))]
+#[cfg(all(debug_assertions, not(test)))]
 mod compiled;
 mod conv;
 mod convert;

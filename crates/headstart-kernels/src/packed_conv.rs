@@ -112,7 +112,7 @@ impl<I: Element, O: Element> PackedConv<I, O> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn run(
         &self,
         pool: &Pool,
@@ -151,7 +151,7 @@ impl<I: Element, O: Element> PackedConv<I, O> {
     ///
     /// # Panics
     /// Where it is no matrix product, or the slices do not hold the same number of whole rows.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn multiply(
         &self,
         rows: &[I],

@@ -84,7 +84,7 @@ impl<E: Element> PackedDepthwise<E> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn run(
         &self,
         pool: &Pool,

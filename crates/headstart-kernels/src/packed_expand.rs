@@ -78,7 +78,7 @@ impl<E: Element> PackedExpand<E> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolutions say.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn run(
         &self,
         pool: &Pool,

@@ -61,7 +61,7 @@ impl<I: Element, O: Element> PackedGrouped<I, O> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn run(
         &self,
         pool: &Pool,

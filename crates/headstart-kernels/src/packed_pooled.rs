@@ -69,7 +69,7 @@ impl<I: Element, O: Element> PackedPooled<I, O> {
     ///
     /// # Panics
     /// Where a slice has another size than convolution and pooling say.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn run(
         &self,
         pool: &Pool,

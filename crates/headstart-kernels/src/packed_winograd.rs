@@ -142,7 +142,7 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
     ///
     /// # Panics
     /// Where a slice has another size than the convolution says.
-    #[inline(never)]
+    #[cfg_attr(debug_assertions, inline(never))]
     pub fn run(
         &self,
         pool: &Pool,

@@ -206,6 +206,7 @@ fn no_choice_looks_at_the_labels_of_the_target() {
     let tried: Vec<&str> = report.tried.iter().map(|t| t.method.as_str()).collect();
     assert!(Method::plain().iter().all(|m| tried.contains(&m.name().as_str())), "{tried:?}");
     assert!(tried.iter().any(|m| m.ends_with("tent")) && tried.iter().any(|m| m.ends_with("shot")));
+    assert!(tried.contains(&"adabn") != tried.contains(&"dsbn"), "one kind of statistics goes on: {tried:?}");
     let told = std::fs::read(&options.output).unwrap();
     // The same pictures under exchanged names, and none to measure on.
     let shuffled = domain.place.path("shuffled");
@@ -315,6 +316,25 @@ fn methods_of_both_domains_are_tried_within_a_budget_alone() {
     let [none, mcc] = [0, 1].map(|i| report.tried[i].eval.clone().unwrap().accuracy);
     assert!(mcc >= none, "{none} {mcc}");
     assert_eq!((report.chosen.as_str(), domain.accuracy(&domain.options("mcc").output)), ("mcc", mcc));
+}
+
+#[test]
+fn the_file_names_stages_as_trained_where_an_epoch_of_them_was_kept() {
+    let domain = Domain::new();
+    let home = Home::at(domain.place.path("home"));
+    for method in ["tent", "shot", "prototypes+shot", "mcc"] {
+        let options = domain.options(method);
+        let report = domain.run(&options, 2).unwrap();
+        let epoch = report.tried[1].epoch.unwrap();
+        let adapted = Artifact::load(&options.output, &home).unwrap().manifest.adapted.unwrap();
+        assert_eq!(adapted.unfrozen.is_empty(), epoch == 0, "{method}: {epoch} {:?}", adapted.unfrozen);
+        assert_eq!(
+            domain.accuracy(&options.output),
+            report.tried[1].eval.clone().unwrap().accuracy,
+            "{method}"
+        );
+        eprintln!("{method} {epoch}");
+    }
 }
 
 #[test]

@@ -1,15 +1,11 @@
 //! The doctor on real photos: a spoilt copy of hymenoptera, and exchanged labels in CIFAR-10.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test stops where its surroundings fail, and says what it leaves out"
-)]
+#![allow(clippy::unwrap_used)]
 #![cfg(feature = "embedded-weights")]
 
 use headstart::data::doctor::DefectKind;
 use headstart::models::Home;
 use headstart::tensor::Rng;
-use headstart::{DoctorOptions, DoctorReport, FixList, Isa, Pool, Quiet, Session, data, doctor};
+use headstart::{DoctorOptions, DoctorReport, FixList, Pool, Quiet, Session, data, doctor};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,15 +15,6 @@ fn examine(home: &Path, data: &Path, against: Option<&Path>) -> DoctorReport {
     let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt: &stop };
     let options = DoctorOptions { against: against.map(Path::to_owned), ..DoctorOptions::new(data) };
     doctor(&session, &options).unwrap()
-}
-
-/// A file of the shared data, where it is there and the real network is fast enough.
-fn shared(name: &str) -> Option<PathBuf> {
-    if Isa::current() == Isa::Generic {
-        eprintln!("skipped: the real network on hundreds of photos in plain Rust takes minutes");
-        return None;
-    }
-    headstart_testing::shared_data(name)
 }
 
 fn unpacked(archive: &Path, folder: &Path) {
@@ -108,7 +95,7 @@ fn spoil(root: &Path) -> Spoilt {
 
 #[test]
 fn every_defect_of_a_spoilt_data_set_is_named_and_nothing_else() {
-    let Some(archive) = shared("hymenoptera.tar") else { return };
+    let Some(archive) = headstart_testing::shared_data("hymenoptera.tar") else { return };
     let folder = tempfile::tempdir().unwrap();
     unpacked(&archive, folder.path());
     let (home, root) = (folder.path().join("home"), folder.path().join("hymenoptera"));
@@ -146,8 +133,8 @@ fn every_defect_of_a_spoilt_data_set_is_named_and_nothing_else() {
 
 #[test]
 fn two_halves_of_one_set_look_alike_and_photos_of_other_things_do_not() {
-    let archives = ["hymenoptera.tar", "imagenet-100.tar"].map(shared);
-    let [Some(hymenoptera), Some(imagenet)] = archives else { return };
+    let shared = ["hymenoptera.tar", "imagenet-100.tar"].map(headstart_testing::shared_data);
+    let [Some(hymenoptera), Some(imagenet)] = shared else { return };
     let folder = tempfile::tempdir().unwrap();
     [hymenoptera, imagenet].iter().for_each(|archive| unpacked(archive, folder.path()));
     let (home, root) = (folder.path().join("home"), folder.path().join("hymenoptera"));

@@ -1,21 +1,15 @@
-//! The page of an adaptation: what was tried, both domains on one map before and after, class by class, and what changed.
+//! The page of an adaptation: what was tried, both domains on one map before and after, and class by class.
 
 use super::account::{facts, name, written};
 use super::html::Html;
 use super::numbers::{bar, share_cell};
 use super::scatter::{COLOURS, Scatter};
-use super::shown::{Shown, gallery};
 use super::{document, header, percent, plural, plural_classes, provenance, save};
 use crate::adapt::{EvalAccuracy, Tried};
 use crate::{AdaptOptions, AdaptReport, Error, Session};
-use headstart_data::{Kind, Picture};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Images that are answered differently, shown.
-const CHANGED: usize = 24;
-/// Ways in which answers changed, named.
-const WAYS: usize = 12;
 /// Norms whose statistics moved, named.
 const NORMS: usize = 10;
 
@@ -24,12 +18,12 @@ const NORMS: usize = 10;
 pub struct AdaptPage<'a> {
     title: String,
     lead: Vec<String>,
-    report: &'a AdaptReport,
+    pub(super) report: &'a AdaptReport,
     /// Where the images of both maps lie.
     places: [Vec<[f64; 2]>; 2],
     facts: Vec<(String, String)>,
     /// What names of images begin with, which goes without saying.
-    folder: String,
+    pub(super) folder: String,
     command: String,
 }
 
@@ -185,56 +179,6 @@ impl<'a> AdaptPage<'a> {
         });
     }
 
-    fn changed(&self, h: &mut Html, session: &Session) {
-        let taken = &self.report.taken;
-        let changed: Vec<usize> = (0..taken.len()).filter(|&i| taken[i].before != taken[i].after).collect();
-        h.section("changed", "What changed", |h| {
-            if changed.is_empty() {
-                h.note("Every image of the target is answered as before.");
-                return;
-            }
-            let share = percent(changed.len() as f64 / taken.len() as f64);
-            let of = plural(taken.len(), "image");
-            h.note(format_args!(
-                "{} of {of} of the target are answered differently: {share}.",
-                changed.len()
-            ));
-            let mut ways: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-            changed.iter().for_each(|&i| ways.entry((taken[i].before, taken[i].after)).or_default().push(i));
-            let mut ways: Vec<((usize, usize), Vec<usize>)> = ways.into_iter().collect();
-            ways.sort_by_key(|(way, images)| (std::cmp::Reverse(images.len()), *way));
-            h.tag("div", &[("class", &"wide")], |h| {
-                table(h, "ways", "before", &["after", "images"], |h| {
-                    for ((before, after), images) in ways.iter().take(WAYS) {
-                        h.tag("tr", &[], |h| {
-                            h.leaf("th", &[("scope", &"row")], &self.report.classes[*before]);
-                            h.leaf("td", &[("class", &"number")], &self.report.classes[*after]);
-                            h.leaf("td", &[("class", &"number")], images.len());
-                        });
-                    }
-                });
-            });
-            // Of every way the surest, of the ways with most images first.
-            let surest = ways.into_iter().map(|(_, mut images)| {
-                images
-                    .sort_by(|&a, &b| taken[b].probability.total_cmp(&taken[a].probability).then(a.cmp(&b)));
-                images
-            });
-            let mut shown: Vec<(usize, usize, usize)> = surest
-                .enumerate()
-                .flat_map(|(way, images)| images.into_iter().enumerate().map(move |(rank, i)| (rank, way, i)))
-                .collect();
-            shown.sort_unstable();
-            let shown: Vec<usize> = shown.into_iter().take(CHANGED).map(|(.., i)| i).collect();
-            let pictures = shown.iter().map(|&i| self.report.pictures[i].clone()).collect::<Vec<_>>();
-            self.pictures(h, session, &pictures, |at| {
-                let one = taken[shown[at]];
-                let (before, after) = (&self.report.classes[one.before], &self.report.classes[one.after]);
-                (format!("now {after} {}", percent(f64::from(one.probability))), format!("before {before}"))
-            });
-        });
-    }
-
     fn methods(&self, h: &mut Html) {
         h.section("methods", "What was tried", |h| {
             h.note(
@@ -315,43 +259,10 @@ impl<'a> AdaptPage<'a> {
             self.pictures(h, session, &self.report.first, |_| (String::new(), String::new()));
         });
     }
-
-    /// Pictures with two lines below each: a verdict, and what is said besides.
-    fn pictures(
-        &self,
-        h: &mut Html,
-        session: &Session,
-        pictures: &[Picture],
-        said: impl Fn(usize) -> (String, String),
-    ) {
-        let shown = session.pool.map(pictures.len(), |i| Shown::of(Kind::Images, &pictures[i]));
-        h.tag("div", &[("class", &gallery(Kind::Images))], |h| {
-            for (i, image) in shown.into_iter().enumerate() {
-                h.tag("figure", &[("class", &"picture")], |h| {
-                    let (verdict, besides) = said(i);
-                    let path = pictures[i].path();
-                    let path = path.strip_prefix(&self.folder).unwrap_or(path);
-                    match image {
-                        Ok(shown) => shown.write(h, path.rsplit('/').next().unwrap_or_default()),
-                        Err(why) => {
-                            h.leaf("p", &[("class", &"lost")], format_args!("not shown: {why}"));
-                        }
-                    }
-                    h.tag("figcaption", &[], |h| {
-                        if !verdict.is_empty() {
-                            h.leaf("span", &[("class", &"verdict")], verdict);
-                            h.leaf("span", &[("class", &"truth")], besides);
-                        }
-                        h.leaf("span", &[("class", &"path"), ("title", &path)], path);
-                    });
-                });
-            }
-        });
-    }
 }
 
 /// A table whose first column names the rows.
-fn table(h: &mut Html, class: &str, first: &str, columns: &[&str], rows: impl FnOnce(&mut Html)) {
+pub(super) fn table(h: &mut Html, class: &str, first: &str, columns: &[&str], rows: impl FnOnce(&mut Html)) {
     h.tag("table", &[("class", &class)], |h| {
         h.tag("thead", &[], |h| {
             h.tag("tr", &[], |h| {

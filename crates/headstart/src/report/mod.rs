@@ -15,6 +15,7 @@ mod adaptation;
 mod album;
 mod axis;
 mod base64;
+mod changes;
 mod confusion;
 mod curves;
 mod findings;

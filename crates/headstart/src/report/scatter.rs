@@ -46,7 +46,7 @@ impl Scatter<'_> {
         self.classes[self.source..].iter().for_each(|&class| *answers.entry(class).or_default() += 1);
         let counts: Vec<String> =
             answers.into_iter().map(|(class, n)| format!("{n} {}", self.labels[class])).collect();
-        format!("of the target shown are taken for {}", counts.join(", "))
+        format!("images of the target by their answers: {}", counts.join(", "))
     }
 
     fn at(&self, [x, y]: [f64; 2]) -> [f64; 2] {
