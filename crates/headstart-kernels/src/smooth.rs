@@ -360,6 +360,9 @@ mod tests {
                 smooth.scale_gradient(isa, &Pool::single(), &x, &mut slopes);
                 for (&x, &found) in x.iter().zip(&slopes) {
                     let (x, step) = (f64::from(x).clamp(-30.0, 30.0), 1e-4);
+                    if (x.abs() - 3.0).abs() <= step {
+                        continue; // the hard functions have their corners there
+                    }
                     let expected = (exact(x + step) - exact(x - step)) / step;
                     assert!(
                         (f64::from(found) - expected).abs() < 5e-6,
