@@ -163,8 +163,10 @@ fn column(text: &str) -> Result<Column, String> {
 pub(crate) struct Advise {
     /// A model file.
     pub(crate) model: PathBuf,
-    /// The labelled images it was trained on.
+    /// The labelled images or texts it was trained on.
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) columns: Columns,
     /// Its validation data, where that is elsewhere.
     #[arg(long, value_name = "DIR")]
     pub(crate) val: Option<PathBuf>,

@@ -106,6 +106,41 @@ fn a_folder_of_splits_is_trained_on_chosen_on_and_tested_on() {
 }
 
 #[test]
+fn a_classifier_of_texts_is_fine_tuned() {
+    let place = Place::new();
+    reviews(&place);
+    let columns = "--text-column 1 --label-column 2";
+    train(&place, &format!("splits {columns} -o m.safetensors"));
+    let line = format!("finetune m.safetensors splits {columns} --epochs 2 --lr 0.1 --json");
+    let report = place.json(&format!("{line} -o t.safetensors --threads 1"));
+    assert_eq!(report["unfrozen"], serde_json::json!(["encoder.layer.1", "classifier"]));
+    assert_eq!(report["cut"], "encoder.layer.0.output.LayerNorm");
+    let loss = |epoch: usize| report["epochs"][epoch]["train_loss"].as_f64().unwrap();
+    assert!(report["best_epoch"] != 0 && loss(1) < loss(0), "{report}");
+    place.json(&format!("{line} -o u.safetensors --threads 2 --no-cache"));
+    assert_eq!(bytes(&place.path("t.safetensors")), bytes(&place.path("u.safetensors")));
+    assert_ne!(bytes(&place.path("t.safetensors")), bytes(&place.path("m.safetensors")));
+
+    // The model needs nothing but its file, and answers as was measured.
+    let eval = place.json(&format!("eval t.safetensors splits/dev.tsv {columns} --json"));
+    assert_eq!((&eval["n"], &eval["accuracy"]), (&10.into(), &report["val"]["accuracy"]));
+    let apart = eval["loss"].as_f64().unwrap() - report["val"]["loss"].as_f64().unwrap();
+    assert!(apart.abs() < 1e-5, "{apart}");
+    let page = std::fs::read_to_string(place.path("t.report.html")).unwrap();
+    assert!(page.contains("learned from 40 texts") && !page.contains("<img"));
+
+    // From the encoder itself, everything in it; and what it would be beforehand.
+    let all = format!("finetune --backbone {ENCODER} splits {columns} --unfreeze all --epochs 1");
+    let plan = place.json(&format!("{all} --dry-run --json"));
+    assert_eq!((&plan["cut"], &plan["images"]), (&"input".into(), &serde_json::json!([40, 10])));
+    let report = place.json(&format!("{all} --json -o all.safetensors"));
+    assert_eq!(report["frozen"]["parameters"], 0, "{report}");
+    assert!(
+        place.json("advise t.safetensors reviews.tsv --json")["depths"][1]["minutes"].as_f64() > Some(0.0)
+    );
+}
+
+#[test]
 fn texts_of_other_kinds_are_read_from_the_column_that_is_named() {
     let place = Place::new();
     reviews(&place);
@@ -193,7 +228,8 @@ fn what_does_not_fit_is_refused_in_words() {
         ("predict m.safetensors gone.tsv".into(), "--text gives a text itself"),
         ("predict m.safetensors reviews.tsv --tta 2".into(), "--tta works on images"),
         (format!("predict {ENCODER} reviews.tsv"), "a text encoder has no classes of its own"),
-        ("finetune m.safetensors reviews.tsv".into(), "finetune works on images"),
+        ("finetune m.safetensors reviews.tsv --augment light".into(), "--augment works on images"),
+        ("finetune m.safetensors data".into(), "data holds images, and tiny_encoder reads texts"),
         ("explain m.safetensors data/red/0.png".into(), "explain works on images"),
         ("doctor reviews.tsv".into(), "reviews.tsv holds texts, and this looks at images only"),
     ] {

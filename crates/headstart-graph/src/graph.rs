@@ -1,7 +1,7 @@
 //! The network: nodes in topological order.
 
 use crate::params::full_name;
-use crate::{GraphBuilder, GraphError, Op, ParamKind, ParamSpec};
+use crate::{Attention, GraphBuilder, GraphError, Op, ParamKind, ParamSpec, TokenPool};
 use headstart_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,36 @@ impl Graph {
     pub fn with_input(&self, input: impl Into<Shape>) -> Result<Graph, GraphError> {
         let mut builder = GraphBuilder::new(input);
         self.copy_into(&mut builder, 1..self.nodes.len())?;
+        Ok(builder.finish())
+    }
+
+    /// The same network for sequences without padding: nothing is masked, so that what attends can be cut off behind the node that
+    /// it reads. Whole sequences have the same output.
+    ///
+    /// # Errors
+    /// Where something else than attention and pooling reads a mask.
+    pub fn without_masks(&self) -> Result<Graph, GraphError> {
+        let mut builder = GraphBuilder::new(self.input().clone());
+        let mut now = vec![Some(NodeId(0))];
+        for node in &self.nodes[1..] {
+            let (op, reads) = match &node.op {
+                Op::PadMask { .. } => {
+                    now.push(None);
+                    continue;
+                }
+                Op::Attention(attention) => {
+                    (Op::Attention(Attention { mask: false, ..attention.clone() }), 1)
+                }
+                Op::TokenPool(pool) => (Op::TokenPool(TokenPool { mask: false, ..pool.clone() }), 1),
+                op => (op.clone(), node.inputs.len()),
+            };
+            let masked =
+                |input: &NodeId| GraphError::UnknownInput { node: node.name.clone(), input: input.0 };
+            let inputs = node.inputs[..reads].iter().map(|i| now[i.0].ok_or_else(|| masked(i)));
+            let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+            builder.stage(&node.stage);
+            now.push(Some(builder.add(&node.name, op, &inputs)?));
+        }
         Ok(builder.finish())
     }
 

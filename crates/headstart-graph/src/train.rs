@@ -11,7 +11,7 @@ mod unit;
 use crate::ops::{Engine, batch_shape};
 use crate::{BnStats, Freeze, Graph, GraphError, Op, Params};
 use headstart_kernels::{Isa, Pool, Spare};
-use headstart_tensor::Tensor;
+use headstart_tensor::{Shape, Tensor};
 use pass::Activations;
 use std::collections::BTreeMap;
 use unit::{Unit, units};
@@ -49,6 +49,22 @@ impl Trainer {
         &self.freeze
     }
 
+    /// Takes inputs of another shape from now on, as longer sequences are.
+    ///
+    /// # Errors
+    /// Where a layer cannot take what comes out before it.
+    pub fn set_input(&mut self, input: &Shape) -> Result<(), GraphError> {
+        if self.graph.input() == input {
+            return Ok(());
+        }
+        self.graph = self.graph.with_input(input.clone())?;
+        self.units = units(&self.graph);
+        if let Some(before) = self.activations.take() {
+            before.recycle(&self.spare);
+        }
+        Ok(())
+    }
+
     /// Runs a batch `[n, ..input]` to `[n, ..output]` and keeps what [`Trainer::backward`] needs. No statistic moves:
     /// [`Trainer::update_statistics`] does that.
     ///
@@ -84,6 +100,21 @@ impl Trainer {
         let of = (&self.graph, &self.units[..], &self.freeze);
         pass::backward(&engine, of, params, activations, gradient, &mut self.gradients)?;
         Ok(&self.gradients)
+    }
+
+    /// Another one of the same network, with no buffers yet.
+    pub fn fresh(&self) -> Trainer {
+        Trainer::new(self.graph.clone(), self.freeze.clone(), self.stats)
+    }
+
+    /// As [`Trainer::gradients`], without a copy.
+    pub fn into_gradients(self) -> Gradients {
+        self.gradients
+    }
+
+    /// What the last backward came to.
+    pub fn gradients(&self) -> &Gradients {
+        &self.gradients
     }
 
     /// Moves the running statistics of trained norms toward those of the last forward, by the momentum of

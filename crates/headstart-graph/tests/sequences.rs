@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use headstart_graph::{
-    AddRows, Calibration, Embedding, Graph, GraphBuilder, Linears, Op, Params, Pooled, Precision, Smooth,
-    TokenPool, Trunk,
+    AddRows, BnStats, Calibration, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled,
+    Precision, Smooth, TokenPool, Trainer, Trunk,
 };
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
-use headstart_testing::seeded;
+use headstart_testing::{relative_l2, seeded};
 
 /// One block over 40 words, its mean of length 1. The width is the number of tokens: an extent says nothing of itself.
 fn encoder(tokens: usize) -> Graph {
@@ -73,6 +73,39 @@ fn a_sequence_gives_the_same_bytes_at_every_length_alone_and_in_company() {
                 assert_eq!(found.data(), together, "{precision}, {tokens} tokens, {threads} threads");
             }
         }
+    }
+}
+
+#[test]
+fn without_masks_a_network_is_cut_inside_and_its_tail_runs_at_every_length() {
+    let graph = encoder(12);
+    let params = params(&graph);
+    let whole = Trunk::compile(&graph, &params).unwrap();
+    let learn = ["self", "output", "up", "down", "norm2", "pooler"];
+    let freeze = |graph: &Graph| {
+        learn.iter().fold(Freeze::everything(), |freeze, name| freeze.unfreeze(graph, name).unwrap())
+    };
+    assert_eq!(graph.split(&freeze(&graph)).unwrap().cut, "input", "the mask is read to the end");
+    let open = graph.without_masks().unwrap();
+    let split = open.split(&freeze(&open)).unwrap();
+    assert_eq!(split.cut, "norm");
+    let trunk = Trunk::compile(&split.trunk, &params).unwrap();
+    let mut tail = Trainer::new(split.tail, freeze(&open), BnStats::Running);
+    for tokens in [12, 1, 7, 12] {
+        let ids: Vec<f32> = (0..3 * tokens).map(|i| (1 + i * 7 % 39) as f32).collect();
+        let mut expected = vec![f32::NAN; 3 * 5];
+        whole.run_sequences(tokens, &ids, &mut expected);
+        let shape = trunk.output_of(tokens);
+        assert_eq!((shape.dims(), whole.output_of(tokens).dims()), (&[tokens, 12][..], &[5][..]));
+        let mut rows = vec![f32::NAN; 3 * shape.len()];
+        trunk.run_sequences(tokens, &ids, &mut rows);
+        let rows = Tensor::new([3, tokens, 12], rows).unwrap();
+        tail.set_input(&shape).unwrap();
+        let found = tail.forward(&params, &rows, &Pool::single()).unwrap();
+        assert!(relative_l2(found.data(), &expected) < 1e-6, "{tokens}");
+        let slope = Tensor::full([3, 5], 1.0);
+        let gradients = tail.backward(&params, &slope, &Pool::single()).unwrap();
+        assert!(gradients.len() == 16 && gradients.values().all(|g| g.data().iter().all(|v| v.is_finite())));
     }
 }
 

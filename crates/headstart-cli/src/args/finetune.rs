@@ -1,6 +1,6 @@
 //! The command line of `finetune`.
 
-use super::{Pull, Threads, class_weighting};
+use super::{Columns, Pull, Threads, class_weighting};
 use crate::printer::Printer;
 use clap::Args as ClapArgs;
 use headstart::fine_tune::{Augment, CacheUse, Start};
@@ -8,8 +8,10 @@ use headstart::{CachePrecision, ClassWeighting, Error, TuneOptions, TuneRecipe};
 use std::path::PathBuf;
 
 /// What changes the recipe or the run: none of it goes with `--resume`. (The cache changes no byte.)
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 22] = [
     "paths",
+    "text_column",
+    "label_column",
     "backbone",
     "unfreeze",
     "recipe",
@@ -36,12 +38,14 @@ const SETTINGS: [&str; 20] = [
                             headstart finetune --backbone NAME DATA [OPTIONS]\n       \
                             headstart finetune --resume DIR")]
 pub(crate) struct Finetune {
-    /// A model file of `train` or `finetune` (not with --backbone), and labelled images, as for train.
+    /// A model file of `train` or `finetune` (not with --backbone), and labelled images or texts, as for train.
     #[arg(value_name = "MODEL DATA", num_args = 1..=2, required_unless_present = "resume")]
     paths: Vec<PathBuf>,
     /// Start from a pre-trained network, its head fitted first (not by `full`), not from a model file.
     #[arg(long, value_name = "NAME")]
     backbone: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     #[command(flatten)]
     pull: Pull,
     /// What learns besides the classifier: `last` (the last block), `all`, or stages, layers, parameters and patterns
@@ -174,6 +178,7 @@ impl Finetune {
             recipe,
             val: self.val,
             exclude: self.exclude,
+            columns: self.columns.to_columns(),
             val_fraction: self.val_fraction,
             seed: self.seed,
             find_lr: self.lr == Some(Rate::Find),

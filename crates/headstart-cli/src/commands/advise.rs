@@ -6,12 +6,19 @@ use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
 use headstart::Session;
+use headstart::data::{Kind, TextColumns};
 use headstart::fine_tune::{Advice, Verdict, advise};
 use std::path::Path;
 
 pub(crate) fn run(args: &Advise, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
-    let advice = advise(&workplace.session(), &args.model, &args.data, args.val.as_deref(), true)?;
+    let advice = advise(
+        &workplace.session(),
+        &args.model,
+        (&args.data, &args.columns.to_columns()),
+        args.val.as_deref(),
+        true,
+    )?;
     if printer.is_json() {
         printer.json(&advice)?;
     } else {
@@ -27,7 +34,7 @@ pub(crate) fn run(args: &Advise, printer: &Printer) -> anyhow::Result<Outcome> {
 pub(crate) fn line(
     session: &Session,
     model: &Path,
-    data: &Path,
+    data: (&Path, &TextColumns),
     val: Option<&Path>,
 ) -> Result<String, headstart::Error> {
     let advice = advise(session, model, data, val, false)?;
@@ -56,7 +63,7 @@ fn text(advice: &Advice) -> String {
     let mut table = Table::new([
         ("unfreeze", Align::Left),
         ("parameters", Align::Right),
-        ("images/s", Align::Right),
+        (if advice.kind == Kind::Images { "images/s" } else { "texts/s" }, Align::Right),
         ("disk", Align::Right),
         ("time", Align::Right),
         ("trained", Align::Left),
@@ -73,10 +80,11 @@ fn text(advice: &Advice) -> String {
         ]);
     }
     format!(
-        "{table}\nhead      {} of the training images right, {} of the validation images\nadvice    fine-tuning {}: {}\n",
+        "{table}\nhead      {} of the training {many} right, {} of the validation {many}\nadvice    fine-tuning {}: {}\n",
         percent(advice.train_accuracy),
         percent(advice.val_accuracy),
         words(advice.verdict),
-        advice.reason
+        advice.reason,
+        many = advice.kind.many()
     )
 }

@@ -39,10 +39,11 @@ pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> 
         printer.json(&Shown { result: &report, report: page })?;
         return Ok(outcome);
     }
-    skipped::say(&report.skipped, Kind::Images, printer);
+    skipped::say(&report.skipped, report.kind, printer);
     printer.data(&text(&report, page.as_deref()))?;
     let model = &report.model;
-    printer.say(&format!("Next: `headstart predict {model} PHOTO`, `headstart eval {model} OTHER_DATA`."));
+    let item = if report.kind == Kind::Images { "PHOTO" } else { "--text TEXT" };
+    printer.say(&format!("Next: `headstart predict {model} {item}`, `headstart eval {model} OTHER_DATA`."));
     Ok(outcome)
 }
 
@@ -51,14 +52,16 @@ fn planned(plan: &TunePlan) -> String {
     let shape: Vec<String> = plan.activations.iter().map(usize::to_string).collect();
     format!(
         "{}: {} learn, {} parameters, {} are frozen\n\
-         cut after `{}`, {} values an image; {train} images for training, {val} for validation, {} steps",
+         cut after `{}`, {} values {one}; {train} {many} for training, {val} for validation, {} steps",
         plan.backbone,
         plan.unfrozen.join(", "),
         plan.trainable_parameters,
         plan.frozen_parameters,
         plan.cut,
         shape.join("x"),
-        plan.steps
+        plan.steps,
+        many = plan.kind.many(),
+        one = if plan.kind == Kind::Images { "an image" } else { "the longest text" },
     )
 }
 
@@ -71,7 +74,7 @@ fn text(report: &TuneReport, page: Option<&str>) -> String {
         ("val loss", Align::Right),
         ("val right", Align::Right),
         ("rate", Align::Right),
-        ("images/s", Align::Right),
+        (if report.kind == Kind::Images { "images/s" } else { "texts/s" }, Align::Right),
     ]);
     let blank = || "-".to_owned();
     let loss = |loss: f64| format!("{loss:.4}");
@@ -91,7 +94,7 @@ fn text(report: &TuneReport, page: Option<&str>) -> String {
     let mut line = |what: &str, value: String| text += &format!("{what:<10} {value}\n");
     line("backbone", report.backbone.clone());
     line("recipe", report.recipe.name.clone());
-    line("images", format!("{} for training, {} for validation", train.n, val.n));
+    line(report.kind.many(), format!("{} for training, {} for validation", train.n, val.n));
     let learned = report.unfrozen.join(", ");
     line(
         "trained",
@@ -108,7 +111,7 @@ fn text(report: &TuneReport, page: Option<&str>) -> String {
     );
     line("accuracy", format!("{}, epoch {}", accuracy(val), report.best_epoch));
     line("calibrated", calibration(&report.calibration));
-    if let Some(doubt) = val.doubt("validation", Kind::Images) {
+    if let Some(doubt) = val.doubt("validation", report.kind) {
         line("doubt", doubt);
     }
     line("model", report.model.clone());

@@ -59,8 +59,8 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
     // The model is written: what cannot be advised on is no reason to fail.
     // Advice knows of no exclusions.
     if options.exclude.is_none()
-        && report.kind == Kind::Images
-        && let Ok(line) = advise::line(&session, &options.output, &options.data, options.val.as_deref())
+        && let Ok(line) =
+            advise::line(&session, &options.output, (&options.data, &options.columns), options.val.as_deref())
     {
         printer.say(&line);
     }

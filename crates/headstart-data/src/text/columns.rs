@@ -7,9 +7,11 @@ use std::str::FromStr;
 
 use super::rows::Format;
 use crate::DataError;
+use serde::{Deserialize, Serialize};
 
 /// A column, by its name or by its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Column {
     /// By the name in the first line (in JSON lines, of the field), upper or lower case alike.
     Name(String),
@@ -38,7 +40,7 @@ impl fmt::Display for Column {
 }
 
 /// Which columns of a table hold the text and its label; `text` and `label` where nothing else is said.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TextColumns {
     /// The column of the texts.
     pub text: Option<Column>,

@@ -8,7 +8,7 @@ use crate::kernels::Data;
 use crate::ops::batch_shape;
 use crate::plan::Slot;
 use headstart_kernels::Pool;
-use headstart_tensor::Tensor;
+use headstart_tensor::{Shape, Tensor};
 use std::ops::Range;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -76,18 +76,35 @@ impl Trunk {
         }
     }
 
-    /// Runs sequences of `tokens` each, not more than the input has, `[n, tokens]` to `[n, ..output]`, on the calling thread,
-    /// [`Trunk::group_of`] at once. A sequence's output does not depend on the others, and there is no padding.
+    /// The shape of the output for a sequence of `tokens`.
+    ///
+    /// # Panics
+    /// Where the network takes no sequences.
+    pub fn output_of(&self, tokens: usize) -> Shape {
+        assert!(self.takes_sequences(), "a network of sequences");
+        let grows = match self.result {
+            Source::Input => true,
+            Source::Step(s) => self.by_token[s],
+        };
+        let mut dims = self.output.dims().to_vec();
+        if grows {
+            dims[0] = tokens;
+        }
+        Shape::from(dims)
+    }
+
+    /// Runs sequences of `tokens` each, not more than the input has, `[n, tokens]` to `[n, ..]` ([`Trunk::output_of`]), on the
+    /// calling thread, [`Trunk::group_of`] at once. A sequence's output does not depend on the others, and there is no padding.
     ///
     /// # Panics
     /// Where the network takes no sequences or none so long, or the slices do not hold the same number of whole sequences
     /// and outputs.
     pub fn run_sequences(&self, tokens: usize, sequences: &[f32], out: &mut [f32]) {
-        let size = self.output.len();
         assert!(
             self.takes_sequences() && (1..=self.input.len()).contains(&tokens),
             "sequences of such a length"
         );
+        let size = self.output_of(tokens).len();
         assert_eq!(sequences.len() * size, out.len() * tokens, "an output for every sequence");
         let group = self.group_of(tokens);
         for (some, out) in sequences.chunks(group * tokens).zip(out.chunks_mut(group * size)) {

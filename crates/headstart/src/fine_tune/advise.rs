@@ -10,6 +10,7 @@ use super::{CacheUse, Start, TuneOptions, range};
 use crate::head::LinearHead;
 use crate::metrics::correct;
 use crate::{Error, Progress, Quiet, Session};
+use headstart_data::{Kind, TextColumns};
 use headstart_graph::{ParamKind, ParamSpec};
 use headstart_tensor::Tensor;
 use serde::Serialize;
@@ -54,6 +55,9 @@ pub struct Depth {
 /// What is known before any fine-tuning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Advice {
+    /// What is learned from.
+    #[serde(skip)]
+    pub kind: Kind,
     /// Whether it is likely to pay.
     pub verdict: Verdict,
     /// Why, in a sentence.
@@ -91,7 +95,7 @@ impl Progress for WithoutNotes<'_> {
 pub fn advise(
     session: &Session,
     model: &Path,
-    data: &Path,
+    (data, columns): (&Path, &TextColumns),
     val: Option<&Path>,
     all: bool,
 ) -> Result<Advice, Error> {
@@ -102,6 +106,7 @@ pub fn advise(
     let mut options = TuneOptions::new(Start::Model(model.to_owned()), data, model);
     options.cache = CacheUse::Never;
     options.val = val.map(Path::to_owned);
+    options.columns = columns.clone();
     let prepared = Prepared::new(&telling, &options, Opened::new(&telling, &options)?)?;
     let accuracy = |features: &Tensor, labels: &[usize]| -> Result<f64, Error> {
         let classifier = &prepared.opened.backbone.classifier;
@@ -116,7 +121,8 @@ pub fn advise(
     let mut counts = vec![0; prepared.opened.parts.classes.len()];
     prepared.train.labels.iter().for_each(|&label| counts[label] += 1);
     let smallest_class = counts.into_iter().min().unwrap_or(0);
-    let (verdict, reason) = judge(train_accuracy, val_accuracy, smallest_class);
+    let kind = prepared.opened.parts.kind;
+    let (verdict, reason) = judge(kind, train_accuracy, val_accuracy, smallest_class);
     let graph = &prepared.opened.graph;
     let classifier = graph.params().into_iter().filter(|p| stage(p, &prepared.opened.backbone.classifier));
     let mut depths = vec![Depth {
@@ -130,7 +136,7 @@ pub fn advise(
     for name in if all { &["last", "all"][..] } else { &["last"] } {
         depths.push(depth(&quiet, &options, &prepared, name)?);
     }
-    Ok(Advice { verdict, reason, train_accuracy, val_accuracy, smallest_class, depths })
+    Ok(Advice { kind, verdict, reason, train_accuracy, val_accuracy, smallest_class, depths })
 }
 
 fn stage(param: &ParamSpec, classifier: &str) -> bool {
@@ -157,7 +163,7 @@ fn depth(session: &Session, options: &TuneOptions, prepared: &Prepared, name: &s
     let (train, val) = (prepared.train.labels.len() as f64, prepared.val.labels.len() as f64);
     let (rows, step) = (cost.rows / batch as f64, cost.step / batch as f64);
     let cut = graph.split(&unfrozen.freeze)?;
-    let cached = cut.trunk.nodes().len() > 1;
+    let cached = cut.trunk.nodes().len() > 1 && backbone.input.kind() == Kind::Images;
     // A validation image goes forward only: about a third of a step.
     let learning = train * step + val * step / 3.0;
     let epochs = recipe.epochs as f64;
@@ -178,25 +184,26 @@ fn depth(session: &Session, options: &TuneOptions, prepared: &Prepared, name: &s
 }
 
 /// The verdict and its reason.
-fn judge(train: f64, val: f64, smallest: usize) -> (Verdict, String) {
+fn judge(kind: Kind, train: f64, val: f64, smallest: usize) -> (Verdict, String) {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let many = kind.many();
     let (of_train, of_val) = (percent(train), percent(val));
     if val >= NEARLY_ALL {
         let reason =
-            format!("the head is right on {of_val} of the validation images: there is little to gain");
+            format!("the head is right on {of_val} of the validation {many}: there is little to gain");
         return (Verdict::Unlikely, reason);
     }
     if smallest < FEW {
-        let reason = format!("a class has only {smallest} images to learn from: more images would help more");
+        let reason = format!("a class has only {smallest} {many} to learn from: more {many} would help more");
         return (Verdict::Unlikely, reason);
     }
     if train < NEARLY_ALL {
         let reason = format!(
-            "the features do not tell the classes apart even on the training images ({of_train} right, {of_val} of the others)"
+            "the features do not tell the classes apart even on the training {many} ({of_train} right, {of_val} of the others)"
         );
         return (Verdict::Likely, reason);
     }
-    let reason = format!("the head knows its training images ({of_train}) better than others ({of_val})");
+    let reason = format!("the head knows its training {many} ({of_train}) better than others ({of_val})");
     (Verdict::Maybe, reason)
 }
 
@@ -206,11 +213,15 @@ mod tests {
 
     #[test]
     fn the_verdict_follows_from_what_the_head_can_do() {
-        let verdict = |train, val, smallest| judge(train, val, smallest).0;
+        let verdict = |train, val, smallest| judge(Kind::Images, train, val, smallest).0;
         assert_eq!(verdict(1.0, 0.99, 500), Verdict::Unlikely);
         assert_eq!(verdict(0.85, 0.8, 500), Verdict::Likely);
         assert_eq!(verdict(0.85, 0.8, 5), Verdict::Unlikely);
         assert_eq!(verdict(1.0, 0.9, 100), Verdict::Maybe);
-        assert!(judge(0.853, 0.8, 50).1.contains("85.3 % right, 80.0 % of the others"));
+        assert!(
+            judge(Kind::Texts, 0.853, 0.8, 50)
+                .1
+                .contains("training texts (85.3 % right, 80.0 % of the others")
+        );
     }
 }

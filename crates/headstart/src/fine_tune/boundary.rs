@@ -7,7 +7,7 @@ use crate::backbone::space;
 use crate::features::{Sweep, Views, key};
 use crate::input::Input;
 use crate::{CachePrecision, Error, FeatureCache, Session};
-use headstart_data::{Picture, View};
+use headstart_data::{Kind, Picture, View};
 use headstart_graph::{Calibration, Graph, Params, Trunk};
 use headstart_models::{Home, fingerprint};
 use headstart_tensor::Tensor;
@@ -41,9 +41,9 @@ pub(crate) struct Setting<'a> {
 
 /// The trunk up to the cut, and what is known of its output.
 pub(crate) struct Boundary {
-    trunk: Trunk,
-    input: Input,
-    precision: CachePrecision,
+    pub(super) trunk: Trunk,
+    pub(super) input: Input,
+    pub(super) precision: CachePrecision,
     cache: Option<FeatureCache>,
     /// Views that went through the trunk when it was opened, those that were in the cache, and the seconds it took.
     pub(crate) computed: usize,
@@ -72,9 +72,16 @@ impl Boundary {
         };
         let cut = trunk.nodes().last().map_or("", |n| n.name.as_str());
         if trunk.nodes().len() == 1 {
-            session
-                .progress
-                .note("the first layer learns: nothing can be cached, images are read in every epoch");
+            session.progress.note(&format!(
+                "the first layer learns: nothing can be cached, {} are read in every epoch",
+                setting.input.kind().many()
+            ));
+            return Ok(boundary);
+        }
+        if boundary.reads_texts() {
+            session.progress.note(&format!(
+                "texts differ in length and are not cached at `{cut}`: all up to it is computed in every epoch"
+            ));
             return Ok(boundary);
         }
         if setting.cache == CacheUse::Never {
@@ -127,7 +134,12 @@ impl Boundary {
         Ok(boundary)
     }
 
-    /// The activations of some views of `photos`, `[wanted, ..cut]`, in their order.
+    /// Whether it is fed with texts.
+    pub(super) fn reads_texts(&self) -> bool {
+        self.input.kind() == Kind::Texts
+    }
+
+    /// The activations of some views of images, `[wanted, ..cut]`, in their order.
     ///
     /// # Errors
     /// Where an image cannot be read any more or has changed.
@@ -211,11 +223,11 @@ fn free(home: &Home) -> Option<u64> {
     fs4::available_space(home.features()).ok()
 }
 
-fn lost(picture: &Picture, detail: String) -> Error {
+pub(super) fn lost(picture: &Picture, detail: String) -> Error {
     Error::ImageLost { path: picture.path().to_owned(), detail }
 }
 
-fn same(picture: &Picture, expected: &[u8; 32], found: &[u8; 32]) -> Result<(), Error> {
+pub(super) fn same(picture: &Picture, expected: &[u8; 32], found: &[u8; 32]) -> Result<(), Error> {
     if expected == found { Ok(()) } else { Err(lost(picture, "its content has changed".into())) }
 }
 

@@ -4,6 +4,7 @@
 use super::boundary::{Boundary, Photos, Setting};
 use super::checkpoint::{self, Checkpoint, State};
 use super::history::{History, Line};
+use super::rows::Group;
 use super::step::{Stepper, Tail, optimizer, rates};
 use super::unfreeze::Unfrozen;
 use super::{Best, TuneEpoch, TuneOptions, TuneRecipe};
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Values of the activations that are evaluated at once.
 const BLOCK_VALUES: usize = 8 << 20;
+/// Texts that are evaluated at once.
+const TEXTS: usize = 256;
 
 /// What a fit is made of.
 #[derive(Clone, Copy)]
@@ -117,16 +120,11 @@ impl Fit<'_> {
     /// What `params` give on the validation images: right answers and mean cross-entropy, not finite where an answer is
     /// none; and the logits.
     pub(crate) fn evaluate(&self, phase: &mut Phase, params: &Params) -> Result<(Best, Tensor), Error> {
-        let tail = Trunk::compile(phase.tail.trainer.graph(), params)?;
-        let block = (BLOCK_VALUES / tail.input().len().max(1)).clamp(1, 512);
-        let mut logits = Vec::new();
         let all: Vec<(usize, View)> = (0..self.val.labels.len()).map(|i| (i, View::Center)).collect();
-        for some in all.chunks(block) {
-            self.session.check()?;
-            let x = phase.boundary.rows(self.session, self.val, some)?;
-            logits.extend(tail.run(self.session.pool, &x)?.into_data());
-        }
-        let logits = Tensor::new([all.len(), tail.output().len()], logits)?;
+        let logits = match self.input {
+            Input::Image(_) => self.answer(phase, params, &all)?,
+            Input::Text(_) => self.answer_texts(phase, params, &all)?,
+        };
         if let Some(&value) = logits.data().iter().find(|v| !v.is_finite()) {
             return Ok((Best { epoch: 0, accuracy: 0.0, loss: f64::from(value) }, logits));
         }
@@ -136,13 +134,50 @@ impl Fit<'_> {
         Ok((Best { epoch: 0, accuracy, loss }, logits))
     }
 
-    /// The rows and classes of a batch of epoch `epoch`.
+    /// The tail's logits for images of the validation data.
+    fn answer(&self, phase: &mut Phase, params: &Params, all: &[(usize, View)]) -> Result<Tensor, Error> {
+        let tail = Trunk::compile(phase.tail.trainer.graph(), params)?;
+        let block = (BLOCK_VALUES / tail.input().len().max(1)).clamp(1, 512);
+        let mut logits = Vec::new();
+        for some in all.chunks(block) {
+            self.session.check()?;
+            let x = phase.boundary.rows(self.session, self.val, some)?;
+            logits.extend(tail.run(self.session.pool, &x)?.into_data());
+        }
+        Ok(Tensor::new([all.len(), tail.output().len()], logits)?)
+    }
+
+    /// As [`Fit::answer`], for texts.
+    fn answer_texts(
+        &self,
+        phase: &mut Phase,
+        params: &Params,
+        all: &[(usize, View)],
+    ) -> Result<Tensor, Error> {
+        let trainer = &mut phase.tail.trainer;
+        let classes = trainer.graph().output().len();
+        let mut logits = vec![0.0; all.len() * classes];
+        for (block, some) in all.chunks(TEXTS).enumerate() {
+            self.session.check()?;
+            for group in phase.boundary.batch(self.session, self.val, some)? {
+                trainer.set_input(&group.shape())?;
+                let found = trainer.forward(params, &group.rows, self.session.pool)?;
+                for (i, member) in group.members.into_iter().enumerate() {
+                    let at = (block * TEXTS + member) * classes;
+                    logits[at..at + classes].copy_from_slice(found.row(i));
+                }
+            }
+        }
+        Ok(Tensor::new([all.len(), classes], logits)?)
+    }
+
+    /// The groups and classes of a batch of epoch `epoch`.
     pub(crate) fn batch(
         &self,
         phase: &mut Phase,
         epoch: usize,
         images: &[usize],
-    ) -> Result<(Tensor, Vec<usize>), Error> {
+    ) -> Result<(Vec<Group>, Vec<usize>), Error> {
         let views = phase.views;
         let view = |&i: &usize| {
             let hash = &self.train.hashes[i];
@@ -152,8 +187,8 @@ impl Fit<'_> {
             }
         };
         let wanted: Vec<(usize, View)> = images.iter().map(view).collect();
-        let rows = phase.boundary.rows(self.session, self.train, &wanted)?;
-        Ok((rows, images.iter().map(|&i| self.train.labels[i]).collect()))
+        let groups = phase.boundary.batch(self.session, self.train, &wanted)?;
+        Ok((groups, images.iter().map(|&i| self.train.labels[i]).collect()))
     }
 
     /// The training images in the order of epoch `epoch`.
@@ -197,7 +232,7 @@ impl Fit<'_> {
             let each = started.elapsed().as_secs_f64() / (epoch.epoch - before) as f64;
             let left = each * (recipe.epochs - epoch.epoch) as f64;
             self.session.progress.note(&format!(
-                "epoch {}/{}: loss {:.4}, {:.1} % right; validation {:.4}, {:.1} %; rate {:.2e}, {:.1} images a second, {left:.0} s left",
+                "epoch {}/{}: loss {:.4}, {:.1} % right; validation {:.4}, {:.1} %; rate {:.2e}, {:.1} {} a second, {left:.0} s left",
                 epoch.epoch,
                 recipe.epochs,
                 epoch.train_loss,
@@ -205,7 +240,8 @@ impl Fit<'_> {
                 epoch.val_loss,
                 100.0 * epoch.val_accuracy,
                 epoch.lr,
-                epoch.images_per_second
+                epoch.images_per_second,
+                self.input.kind().many()
             ));
         }
         std::mem::take(&mut run.best).into_iter().for_each(|(name, value)| params.insert(name, value));
@@ -247,9 +283,9 @@ impl Fit<'_> {
                 return Err(self.pause(run, params, epoch));
             }
             lr = recipe.lr * self.share(&recipe, run.state.step);
-            let (rows, targets) = self.batch(phase, epoch, images)?;
+            let (groups, targets) = self.batch(phase, epoch, images)?;
             let mut rng = Rng::named(self.options.seed, &format!("step {}", run.state.step));
-            let batch = (rows, &targets[..]);
+            let batch = (groups, &targets[..]);
             let found = stepper.step(&mut phase.tail, params, &mut run.optimizer, batch, lr, &mut rng)?;
             if !found.loss.is_finite() {
                 return Err(self.runaway(found.loss, epoch, run.state.step + 1, recipe.lr));

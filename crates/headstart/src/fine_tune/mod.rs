@@ -23,6 +23,7 @@ mod range;
 mod receipt;
 mod recipe;
 mod report;
+mod rows;
 mod schedule;
 mod step;
 mod unfreeze;
@@ -41,7 +42,7 @@ use self::checkpoint::{Checkpoint, Identity, State};
 use self::fit::{Fit, Phase, Run};
 use self::history::History;
 use self::prepare::{Opened, Prepared};
-use crate::artifact::{Manifest, SECOND_VERSION, Validation};
+use crate::artifact::{Manifest, SECOND_VERSION, TextPart, Validation};
 use crate::calibration::calibrate;
 use crate::head::LinearHead;
 use crate::metrics::{Answer, Evaluation, majority_accuracy};
@@ -139,6 +140,7 @@ pub fn fine_tune(session: &Session, options: &TuneOptions) -> Result<TuneReport,
     let [trainable_parameters, frozen] = prepared.opened.parameters();
     let computed = prepared.features.0 + phase.boundary.computed;
     let report = TuneReport {
+        kind: prepared.opened.parts.kind,
         backbone: prepared.opened.backbone.name.clone(),
         classes: prepared.opened.parts.classes.clone(),
         train: TrainPart { n: prepared.train.labels.len() },
@@ -298,7 +300,8 @@ fn save(
     frozen: Receipt,
     report: &TuneReport,
 ) -> Result<(), Error> {
-    let Opened { backbone, graph, parts, unfrozen, .. } = prepared.opened;
+    let Opened { backbone, parts, unfrozen, .. } = prepared.opened;
+    let graph = backbone.graph.with_classes(&backbone.classifier, parts.classes.len())?;
     let weights_sha256 = fingerprint(&graph, &params);
     let mut take = |part: &str| params.remove(&format!("{}.{part}", backbone.classifier)).unwrap_or_default();
     let head = LinearHead::new(take("weight"), take("bias"))?;
@@ -308,8 +311,8 @@ fn save(
         version: SECOND_VERSION,
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         labels: parts.classes,
-        preprocess: Some(tuned.input.preprocess("finetune")?.clone()),
-        text: None,
+        preprocess: tuned.input.preprocess("finetune").ok().cloned(),
+        text: TextPart::of(&tuned.input),
         backbone: tuned.name.clone(),
         graph,
         classifier: backbone.classifier,

@@ -3,6 +3,7 @@
 use super::TuneRecipe;
 use crate::recipe::check_output;
 use crate::{CachePrecision, ClassWeighting, Error};
+use headstart_data::TextColumns;
 use headstart_weights::replace_file;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -42,6 +43,9 @@ pub struct TuneOptions {
     /// A list of images of `data` to leave out: see [`Exclusions`](headstart_data::doctor::Exclusions).
     #[serde(default)]
     pub exclude: Option<PathBuf>,
+    /// Where tables hold texts and their labels.
+    #[serde(default)]
+    pub columns: TextColumns,
     /// Share of each class held out where the data sets none apart and the starting model held none out.
     pub val_fraction: f64,
     /// Decides the order of batches, the views and mixup; and where nothing is held out by a starting model, the split.
@@ -83,6 +87,7 @@ impl TuneOptions {
             data: data.into(),
             val: None,
             exclude: None,
+            columns: TextColumns::default(),
             val_fraction: 0.2,
             seed: 0,
             recipe: TuneRecipe::default(),

@@ -11,7 +11,7 @@ use crate::metrics::correct;
 use crate::parts::{Parts, Source, data_hash, strict, warn};
 use crate::train::HeadPart;
 use crate::{Artifact, Backbone, ClassWeights, Error, Features, Session, SkippedFile, Solver, extract};
-use headstart_data::{Item, Picture, TextColumns};
+use headstart_data::{Item, Kind, Picture};
 use headstart_graph::{Graph, ParamKind, Params, Precision};
 use headstart_models::{fingerprint, sha256_hex};
 use headstart_tensor::Tensor;
@@ -22,7 +22,7 @@ use std::time::Instant;
 pub(crate) struct Opened {
     pub(crate) backbone: Backbone,
     given: Option<Given>,
-    /// The network with an output for each class.
+    /// The network with an output for each class, as it is trained: without masks of padding, which no text has.
     pub(crate) graph: Graph,
     pub(crate) parts: Parts,
     pub(crate) unfrozen: Unfrozen,
@@ -42,13 +42,16 @@ pub struct TunePlan {
     pub backbone: String,
     /// Class names in label order.
     pub classes: Vec<String>,
-    /// Images for training and for validation.
+    /// What it reads.
+    #[serde(skip)]
+    pub kind: Kind,
+    /// Images, or texts, for training and for validation.
     pub images: [usize; 2],
     /// The stages that are trained.
     pub unfrozen: Vec<String>,
     /// The node after which the network is cut.
     pub cut: String,
-    /// The shape of an image's activations there.
+    /// The shape of an image's activations there, and of the longest text's.
     pub activations: Vec<usize>,
     /// Values of trained parameters.
     pub trainable_parameters: usize,
@@ -81,7 +84,10 @@ impl Opened {
                 (backbone, Some(Given { head, recipe, data_sha256 }), Some(labels))
             }
         };
-        backbone.input.preprocess("finetune")?;
+        let kind = backbone.input.kind();
+        if kind == Kind::Texts {
+            options.recipe.check_for_texts()?;
+        }
         // The images that the head was measured on are held out again.
         let split = given.as_ref().map(|given| (given.recipe.seed, given.recipe.val_fraction));
         let (seed, val_fraction) = split.unwrap_or((options.seed, None));
@@ -93,7 +99,7 @@ impl Opened {
             val_fraction: val_fraction.unwrap_or(options.val_fraction),
             seed,
             exclude: options.exclude.as_deref(),
-            columns: &TextColumns::default(),
+            columns: &options.columns,
         };
         let parts = Parts::open(session, &source, &backbone, classes)?;
         strict(options.strict, &parts.skipped)?;
@@ -101,6 +107,8 @@ impl Opened {
             return Err(Error::NothingReadable { what: "the training data".into() });
         }
         let graph = backbone.graph.with_classes(&backbone.classifier, parts.classes.len())?;
+        // Texts are never padded.
+        let graph = if kind == Kind::Texts { graph.without_masks()? } else { graph };
         let unfrozen = unfreeze(&graph, &backbone.classifier, &options.recipe.unfreeze)?;
         Ok(Opened { backbone, given, graph, parts, unfrozen })
     }
@@ -120,6 +128,7 @@ impl Opened {
         Ok(TunePlan {
             backbone: self.backbone.name.clone(),
             classes: self.parts.classes.clone(),
+            kind: self.parts.kind,
             images: [self.parts.train.len(), self.parts.val.len()],
             unfrozen: self.unfrozen.stages.clone(),
             cut: split.cut,
@@ -200,10 +209,11 @@ impl Prepared {
         let (head, head_recipe, head_part) = match opened.given.take() {
             Some(Given { head, recipe, data_sha256 }) => {
                 if data_sha256 != train_hash {
-                    session.progress.note(
-                        "the training images are not those the model was trained on: where it was trained on some that \
+                    session.progress.note(&format!(
+                        "the training {} are not those the model was trained on: where it was trained on some that \
                          validate now, the accuracy looks better than it is (--val names others)",
-                    );
+                        opened.parts.kind.many()
+                    ));
                 }
                 let part = HeadPart { l2: recipe.l2, converged: None, epochs: Vec::new() };
                 (head, Recipe { val_fraction: opened.parts.val_fraction, ..recipe }, part)

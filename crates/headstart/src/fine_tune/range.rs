@@ -33,9 +33,9 @@ pub(crate) fn find(fit: &Fit, phase: &mut Phase, params: &Params, recipe: &TuneR
     for step in 0..STEPS {
         fit.session.check()?;
         let lr = LOWEST * (HIGHEST / LOWEST).powf(step as f64 / (STEPS - 1) as f64);
-        let (rows, targets) = fit.batch(phase, 1, batches[step % batches.len()])?;
+        let (groups, targets) = fit.batch(phase, 1, batches[step % batches.len()])?;
         let found =
-            stepper.step(&mut phase.tail, &mut params, &mut optimizer, (rows, &targets), lr, &mut rng)?;
+            stepper.step(&mut phase.tail, &mut params, &mut optimizer, (groups, &targets), lr, &mut rng)?;
         fit.session.progress.advance(1);
         smooth = SMOOTHING * smooth + (1.0 - SMOOTHING) * f64::from(found.loss);
         let mean = smooth / (1.0 - SMOOTHING.powi(step as i32 + 1));
@@ -78,10 +78,10 @@ pub(crate) fn measure(
     for _ in 0..4 {
         fit.session.check()?;
         let started = Instant::now();
-        let (x, targets) = fit.batch(phase, 1, &images)?;
+        let (groups, targets) = fit.batch(phase, 1, &images)?;
         rows.push(started.elapsed().as_secs_f64());
         let started = Instant::now();
-        stepper.step(&mut phase.tail, &mut params, &mut optimizer, (x, &targets), 0.0, &mut rng)?;
+        stepper.step(&mut phase.tail, &mut params, &mut optimizer, (groups, &targets), 0.0, &mut rng)?;
         steps.push(started.elapsed().as_secs_f64());
     }
     let median = |mut times: Vec<f64>| {

@@ -178,6 +178,16 @@ impl TuneRecipe {
         toml::to_string(self).unwrap_or_default()
     }
 
+    /// Whether it can be used on texts, which have one view.
+    ///
+    /// # Errors
+    /// Naming what only images have.
+    pub(crate) fn check_for_texts(&self) -> Result<(), Error> {
+        let only = |on: bool, what| if on { Err(Error::ImagesOnly { what }) } else { Ok(()) };
+        only(self.augment != Augment::None, "--augment")?;
+        only(self.mixup > 0.0, "mixup")
+    }
+
     /// Whether every setting is in its range.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::metrics::{Answer, Evaluation};
 use crate::train::{FeaturePart, HeadPart, TrainPart};
 use crate::unknown::Unknown;
 use crate::{CachePrecision, SkippedFile};
-use headstart_data::Picture;
+use headstart_data::{Kind, Picture};
 use serde::{Deserialize, Serialize};
 
 /// An epoch's result.
@@ -73,6 +73,9 @@ pub struct TuneSeconds {
 /// What `finetune` reports.
 #[derive(Debug, Clone, Serialize)]
 pub struct TuneReport {
+    /// What was learned from.
+    #[serde(skip)]
+    pub kind: Kind,
     /// `arch.tag`.
     pub backbone: String,
     /// Class names in label order.

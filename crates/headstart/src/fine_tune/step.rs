@@ -1,6 +1,7 @@
 //! One step of a fit: a batch through the tail, its loss, the gradients, and the parameters moved.
 
 use super::TuneRecipe;
+use super::rows::Group;
 use super::unfreeze::{Unfrozen, stage_of};
 use crate::head::HeadError;
 use crate::loss::{SoftTarget, soft_cross_entropy};
@@ -11,6 +12,7 @@ use headstart_graph::{Freeze, Gradients, Graph, Params, Trainer};
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// A cross-entropy that only a fit which is running away reaches.
 const RUNAWAY: f32 = 1e4;
@@ -61,35 +63,58 @@ pub(crate) fn rates(graph: &Graph, all: &Unfrozen, freeze: &Freeze, decay: f64) 
 }
 
 impl Stepper<'_> {
-    /// Takes one step of learning rate `lr` on rows `x` `[n, ..cut]` of classes `targets`; `rng` draws mixup.
+    /// Takes one step of learning rate `lr` on the groups of a batch of classes `targets`; `rng` draws mixup.
     pub(crate) fn step(
         &self,
         tail: &mut Tail,
         params: &mut Params,
         optimizer: &mut Optimizer,
-        (mut x, targets): (Tensor, &[usize]),
+        (groups, targets): (Vec<Group>, &[usize]),
         lr: f64,
         rng: &mut Rng,
     ) -> Result<Stepped, Error> {
-        let targets = self.mix(&mut x, targets, rng);
-        let logits = tail.trainer.forward(params, &x, self.pool)?;
-        let lost = |loss| Ok(Stepped { loss, correct: 0 });
-        if let Some(&value) = logits.data().iter().find(|v| !v.is_finite()) {
-            return lost(value);
-        }
-        let smoothing = self.recipe.label_smoothing;
-        let (loss, gradient) = soft_cross_entropy(logits, &targets, smoothing, self.class_weights)?;
-        if !(loss.is_finite() && loss < RUNAWAY) {
-            return lost(if loss.is_finite() { f32::INFINITY } else { loss });
-        }
-        let right = |(i, t): (usize, &SoftTarget)| {
-            argmax(logits.row(i)) == if t.share >= 0.5 { t.class } else { t.other }
+        let weight = |class: usize| self.class_weights.map_or(1.0, |weights| f64::from(weights[class]));
+        let weigh = |targets: &[usize]| targets.iter().map(|&t| weight(t)).sum::<f64>();
+        let (all, mut sum) = (weigh(targets), Gradients::new());
+        let mut found = Stepped { loss: 0.0, correct: 0 };
+        let own = |group: &Group| -> Vec<usize> { group.members.iter().map(|&i| targets[i]).collect() };
+        let gradients = match <[Group; 1]>::try_from(groups) {
+            Ok([group]) => {
+                let own = own(&group);
+                found = self.learn(&mut tail.trainer, params, (&group, &own, 1.0), self.pool, rng)?;
+                tail.trainer.gradients()
+            }
+            // Each on one thread: most have one member. They are added up in their order.
+            Err(groups) => {
+                let part = |i: usize| {
+                    let (own, mut trainer) = (own(&groups[i]), tail.trainer.fresh());
+                    let share = weigh(&own) / all;
+                    let (pool, mut rng) = (Pool::single(), Rng::new(0));
+                    let part =
+                        self.learn(&mut trainer, params, (&groups[i], &own, share), &pool, &mut rng)?;
+                    Ok((part, share, trainer.into_gradients()))
+                };
+                let done = self.pool.stream(groups.len(), 0, part, |_, part| match part {
+                    Err(error) => ControlFlow::Break(error),
+                    Ok((part, share, gradients)) => {
+                        found.loss += share as f32 * part.loss;
+                        found.correct += part.correct;
+                        add(&mut sum, gradients);
+                        ControlFlow::Continue(())
+                    }
+                });
+                if let ControlFlow::Break(error) = done {
+                    return Err(error);
+                }
+                &sum
+            }
         };
-        let correct = targets.iter().enumerate().filter(|&t| right(t)).count();
-        let gradients = tail.trainer.backward(params, &gradient, self.pool)?;
+        if !found.loss.is_finite() {
+            return Ok(found);
+        }
         let norm = norm(gradients);
         if !norm.is_finite() {
-            return lost(f32::NAN);
+            return Ok(Stepped { loss: f32::NAN, correct: 0 });
         }
         let scale = match self.recipe.clip {
             clip if clip > 0.0 && norm > clip => Some((clip / norm) as f32),
@@ -106,14 +131,45 @@ impl Stepper<'_> {
                 _ => optimizer.step(name, parameter, values, lr)?,
             }
         }
+        Ok(found)
+    }
+
+    /// The mean loss of a group, which counts `share` of the batch's, its right answers, and the gradients of that share.
+    fn learn(
+        &self,
+        trainer: &mut Trainer,
+        params: &Params,
+        (group, targets, share): (&Group, &[usize], f64),
+        pool: &Pool,
+        rng: &mut Rng,
+    ) -> Result<Stepped, Error> {
+        trainer.set_input(&group.shape())?;
+        let mut mixed = None;
+        let targets = match self.recipe.mixup {
+            0.0 => targets.iter().map(|&t| SoftTarget::from(t)).collect(),
+            _ => self.mix(mixed.insert(group.rows.clone()), targets, rng),
+        };
+        let logits = trainer.forward(params, mixed.as_ref().unwrap_or(&group.rows), pool)?;
+        let lost = |loss| Ok(Stepped { loss, correct: 0 });
+        if let Some(&value) = logits.data().iter().find(|v| !v.is_finite()) {
+            return lost(value);
+        }
+        let smoothing = self.recipe.label_smoothing;
+        let (loss, mut gradient) = soft_cross_entropy(logits, &targets, smoothing, self.class_weights)?;
+        if !(loss.is_finite() && loss < RUNAWAY) {
+            return lost(if loss.is_finite() { f32::INFINITY } else { loss });
+        }
+        let right = |(i, t): (usize, &SoftTarget)| {
+            argmax(logits.row(i)) == if t.share >= 0.5 { t.class } else { t.other }
+        };
+        let correct = targets.iter().enumerate().filter(|&t| right(t)).count();
+        gradient.data_mut().iter_mut().for_each(|g| *g *= share as f32);
+        trainer.backward(params, &gradient, pool)?;
         Ok(Stepped { loss, correct })
     }
 
     /// Mixup (Zhang et al. 2018) of the rows at the cut: each with another of the batch, by one share for all of them.
     fn mix(&self, x: &mut Tensor, targets: &[usize], rng: &mut Rng) -> Vec<SoftTarget> {
-        if self.recipe.mixup == 0.0 {
-            return targets.iter().map(|&t| SoftTarget::from(t)).collect();
-        }
         let (a, b) = (gamma(self.recipe.mixup, rng), gamma(self.recipe.mixup, rng));
         let share = if a + b > 0.0 { a / (a + b) } else { 1.0 };
         let mut partner: Vec<usize> = (0..targets.len()).collect();
@@ -141,6 +197,18 @@ fn gamma(a: f64, rng: &mut Rng) -> f64 {
         let v = (1.0 + c * x).powi(3);
         if v > 0.0 && (1.0 - rng.uniform()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
             return d * v;
+        }
+    }
+}
+
+/// Adds gradients to what others came to.
+fn add(sum: &mut Gradients, more: Gradients) {
+    for (name, more) in more {
+        match sum.get_mut(&name) {
+            None => {
+                sum.insert(name, more);
+            }
+            Some(sum) => sum.data_mut().iter_mut().zip(more.data()).for_each(|(s, m)| *s += m),
         }
     }
 }
@@ -176,13 +244,17 @@ mod tests {
         (Tail { trainer: Trainer::new(graph, all.freeze, BnStats::Running), rates }, params)
     }
 
+    fn whole(rows: Tensor) -> Vec<Group> {
+        vec![Group { members: (0..rows.dims()[0]).collect(), rows }]
+    }
+
     fn one_step(recipe: &TuneRecipe, lr: f64) -> (Params, Params, Stepped) {
         let (mut tail, before) = tail();
         let mut after = before.clone();
         let pool = Pool::new(1);
         let stepper = Stepper { recipe, class_weights: None, pool: &pool };
         let mut optimizer = optimizer(recipe).unwrap();
-        let batch = (input(4, 4, 4, 3, 1), &[0, 1, 2, 0][..]);
+        let batch = (whole(input(4, 4, 4, 3, 1)), &[0, 1, 2, 0][..]);
         let stepped =
             stepper.step(&mut tail, &mut after, &mut optimizer, batch, lr, &mut Rng::new(1)).unwrap();
         (before, after, stepped)
@@ -236,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_in_groups_takes_the_step_of_the_whole() {
+        let (pool, recipe, rows) = (Pool::new(1), plain(), input(4, 4, 4, 3, 1));
+        let group = |members: &[usize]| Group { members: members.to_vec(), rows: rows.rows(members) };
+        let weights = [1.0, 3.0, 0.5];
+        let step = |groups: Vec<Group>| {
+            let (mut tail, mut params) = tail();
+            let stepper = Stepper { recipe: &recipe, class_weights: Some(&weights), pool: &pool };
+            let (mut optimizer, mut rng) = (optimizer(&recipe).unwrap(), Rng::new(1));
+            let batch = (groups, &[0, 1, 2, 0][..]);
+            let found = stepper.step(&mut tail, &mut params, &mut optimizer, batch, 0.1, &mut rng).unwrap();
+            (params, found)
+        };
+        let (whole, parts) = (step(whole(rows.clone())), step(vec![group(&[2]), group(&[0, 3, 1])]));
+        assert!((whole.1.loss - parts.1.loss).abs() < 1e-6 && whole.1.correct == parts.1.correct);
+        for (name, value) in whole.0.iter() {
+            let apart = headstart_testing::relative_l2(parts.0.get(name).unwrap().data(), value.data());
+            assert!(apart < 1e-6, "{name}: {apart}");
+        }
+    }
+
+    #[test]
     fn mixing_changes_the_step_and_draws_from_its_stream_alone() {
         let mixed = TuneRecipe { mixup: 0.4, ..plain() };
         let (a, b) = (one_step(&mixed, 0.1), one_step(&mixed, 0.1));
@@ -254,7 +347,7 @@ mod tests {
         let before = params.clone();
         let (pool, recipe) = (Pool::new(1), plain());
         let stepper = Stepper { recipe: &recipe, class_weights: None, pool: &pool };
-        let batch = (input(2, 4, 4, 3, 1), &[0, 1][..]);
+        let batch = (whole(input(2, 4, 4, 3, 1)), &[0, 1][..]);
         let mut optimizer = optimizer(&recipe).unwrap();
         let stepped =
             stepper.step(&mut tail, &mut params, &mut optimizer, batch, 0.1, &mut Rng::new(1)).unwrap();

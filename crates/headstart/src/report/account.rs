@@ -89,7 +89,7 @@ impl Page {
              parameters are unchanged.",
             report.unfrozen.join(", "),
             report.trainable_parameters,
-            plural(report.train.n, "image"),
+            report.kind.count(report.train.n),
             plural_classes(report.classes.len()),
             options.data.display(),
             plural(report.epochs.len(), "epoch"),
@@ -99,15 +99,16 @@ impl Page {
         let chosen = match report.best_epoch {
             0 => "No epoch was better on them than the start, so the model is that of the start.".to_owned(),
             best => format!(
-                "Epoch {best} was the best on these images, and they chose it: that flatters the accuracy. `headstart eval` \
-                 on other images says more."
+                "Epoch {best} was the best on these {many}, and they chose it: that flatters the accuracy. `headstart eval` \
+                 on other {many} says more.",
+                many = report.kind.many()
             ),
         };
         let lead =
-            [vec![how], found(&report.val, "validation", " for validation", Kind::Images), vec![chosen]]
+            [vec![how], found(&report.val, "validation", " for validation", report.kind), vec![chosen]]
                 .concat();
         Ok(Page {
-            kind: Kind::Images,
+            kind: report.kind,
             title: format!("Fine-tuning on {}", name(&options.data)),
             lead,
             labels: report.classes.clone(),
