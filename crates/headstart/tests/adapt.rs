@@ -333,7 +333,6 @@ fn the_file_names_stages_as_trained_where_an_epoch_of_them_was_kept() {
             report.tried[1].eval.clone().unwrap().accuracy,
             "{method}"
         );
-        eprintln!("{method} {epoch}");
     }
 }
 

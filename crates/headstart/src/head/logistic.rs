@@ -38,7 +38,7 @@ impl L2 {
 /// Settings of a fit.
 ///
 /// It minimises, over features with zero mean and unit variance (of all training images; a constant feature is
-/// left out: its weight is 0),
+/// left out: its weight is 0; so is one whose deviation is under 1e-6 of the largest one: features are taken to be of one scale),
 ///
 /// `1/V sum_i v[y_i] cross_entropy(W x_i + b, y_i) + l2/2 |W|^2`, `V = sum_i v[y_i]`,
 ///

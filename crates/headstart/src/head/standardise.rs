@@ -17,7 +17,7 @@ const NOTHING: f64 = 1e-6;
 /// Mean and scale of each feature, over all rows.
 pub(crate) struct Standardiser {
     mean: Vec<f64>,
-    /// `1 / standard deviation` (over `n`, as scikit-learn's `StandardScaler`); 0 where the feature is constant.
+    /// `1 / standard deviation` (over `n`, as scikit-learn's `StandardScaler`); 0 where the feature is constant, or next to it ([`NOTHING`]).
     scale: Vec<f64>,
 }
 
