@@ -10,12 +10,13 @@
 mod place;
 
 use headstart::artifact::SECOND_VERSION;
+use headstart::data::{Column, TextColumns};
 use headstart::fine_tune::{Augment, CacheUse, Line, Schedule, Start, plan};
 use headstart::graph::{Calibration, Precision};
 use headstart::models::Home;
 use headstart::{
-    Artifact, CachePrecision, Classifier, Error, OptimizerKind, Pool, Session, TuneOptions, TuneRecipe,
-    evaluate,
+    Artifact, CachePrecision, ClassWeighting, Classifier, Error, OptimizerKind, Pool, Session, TuneOptions,
+    TuneRecipe, evaluate,
 };
 use place::{Place, start};
 use std::sync::atomic::Ordering;
@@ -120,6 +121,49 @@ fn interrupted(place: &Place, name: &str, step: usize, change: impl Fn(&mut Tune
     assert_eq!(resumed, TuneOptions { resume: true, ..options.clone() });
     place.tune(&resumed, 2).unwrap();
     std::fs::read(place.path(name)).unwrap()
+}
+
+#[test]
+fn texts_interrupted_go_on_to_the_same_bytes() {
+    let encoder =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../headstart-models/tests/fixtures/tiny_encoder").to_owned();
+    let place = Place::new();
+    let row = |i: usize| {
+        let (word, label) = if i.is_multiple_of(2) { ("good", "pos") } else { ("dull", "neg") };
+        format!(
+            "{} was {word} {}\t{label}\n",
+            ["music", "the film", "a movie"][i % 3],
+            "! ".repeat(i / 6 % 5)
+        )
+    };
+    std::fs::write(place.path("reviews.tsv"), (0..90).map(row).collect::<String>()).unwrap();
+    let texts = |o: &mut TuneOptions| {
+        o.start = Start::Backbone(encoder.clone());
+        o.data = place.path("reviews.tsv");
+        o.columns = TextColumns { text: Some(Column::Number(1)), label: Some(Column::Number(2)) };
+        // From a head at zero, so that there is something to gain.
+        (o.recipe.probe, o.recipe.epochs, o.recipe.lr) = (false, 3, 0.2);
+        o.recipe.label_smoothing = 0.1;
+        o.class_weights = ClassWeighting::Balanced;
+    };
+    let mut options = place.options("whole.safetensors");
+    texts(&mut options);
+    let best = place.tune(&options, 2).unwrap().best_epoch;
+    assert!(best > 0, "else the model is that of the start, whatever the steps did");
+    let whole = std::fs::read(&options.output).unwrap();
+    assert!(place.has_said("texts differ in length"));
+    for step in [2, 5] {
+        assert!(
+            interrupted(&place, &format!("texts{step}.safetensors"), step, texts) == whole,
+            "{step} steps"
+        );
+    }
+    let everything = |o: &mut TuneOptions| {
+        texts(o);
+        o.recipe.unfreeze = vec!["all".into()];
+    };
+    let all = place.model("all.safetensors", 1, everything);
+    assert!(all != whole && interrupted(&place, "all4.safetensors", 4, everything) == all);
 }
 
 #[test]

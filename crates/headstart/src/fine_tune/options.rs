@@ -162,12 +162,16 @@ fn settings(folder: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headstart_data::Column;
 
     #[test]
     fn settings_come_back_and_what_is_out_of_range_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("m.safetensors");
+        let columns =
+            TextColumns { text: Some(Column::Number(1)), label: Some(Column::Name("stars".into())) };
         let options = TuneOptions::new(Start::Backbone("resnet18".into()), "data", &output);
+        let options = TuneOptions { columns, ..options };
         options.check().unwrap();
         options.keep().unwrap();
         assert_eq!(options.folder, folder.path().join("m.run"));

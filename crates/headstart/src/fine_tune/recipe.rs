@@ -264,6 +264,16 @@ mod tests {
     }
 
     #[test]
+    fn what_only_images_have_is_refused_for_texts() {
+        let refused = |recipe: TuneRecipe| recipe.check_for_texts().unwrap_err().to_string();
+        TuneRecipe::default().check_for_texts().unwrap();
+        assert!(refused(TuneRecipe::named("full").unwrap()).starts_with("--augment works on images"));
+        assert!(
+            refused(TuneRecipe { mixup: 0.2, ..TuneRecipe::default() }).starts_with("mixup works on images")
+        );
+    }
+
+    #[test]
     fn a_file_gives_what_it_says_and_mistakes_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mine.toml");
