@@ -139,7 +139,7 @@ def dusk(work, hymenoptera):
                 values = np.asarray(image, dtype=float) * light + rng.normal(0, noise, (image.height, image.width, 3))
                 Image.fromarray(values.clip(0, 255).astype("uint8")).save(folder / c.name / f"{file.stem}.png")
         found, right = adapt(work, model, hymenoptera / "train", folder)
-        shown = ("none", "adabn", "adabn+standardise", "standardise", "coral")
+        shown = ("none", "adabn", "standardise", "coral")
         tent = next((m for m in right if m.endswith("tent")), None)
         figures = ", ".join(f"{m} {right[m]:.1f}" for m in (*shown, tent, found["chosen"]) if m in right)
         print(f"blur {blur}, light {light}, noise {noise}: {figures}: {found['chosen']} chosen", flush=True)

@@ -127,8 +127,13 @@ fn darker_pictures_are_answered_again_and_the_file_says_how() {
     let report = domain.run(&options, 2).unwrap();
     let [none, adabn] = [0, 1].map(|i| report.tried[i].eval.clone().unwrap().accuracy);
     assert!(none < 0.6 && adabn > none + 0.2, "{none} {adabn}");
-    assert_eq!((report.chosen.as_str(), report.target, report.moved.len()), ("adabn", 60, 3));
-    assert!(report.moved[0].mean_shift > 0.1, "{:?}", report.moved);
+    assert_eq!((report.chosen.as_str(), report.target, report.moved.len()), ("adabn", 60, 4));
+    // Three of the trunk, and the head's.
+    assert!(
+        report.moved.iter().all(|m| m.mean_shift > 0.01) && report.moved[3].name == "head",
+        "{:?}",
+        report.moved
+    );
     assert_eq!(domain.accuracy(&options.output), adabn, "the model is the one that was measured");
     assert_eq!(domain.accuracy(&options.model), none);
 
@@ -273,7 +278,7 @@ fn the_page_shows_both_domains_and_what_changed() {
     for accuracy in [before, after] {
         assert!(html.contains(&format!("{:.1}\u{a0}% (", 100.0 * accuracy)), "{accuracy}");
     }
-    assert!(html.contains("3 batch norms") && html.contains("headstart adapt &lt;&amp;&gt;</code>"));
+    assert!(html.contains("4 norms") && html.contains("headstart adapt &lt;&amp;&gt;</code>"));
     assert!(
         !html.contains(&domain.place.path("other").join("ants").display().to_string()),
         "names within the target"
@@ -281,7 +286,7 @@ fn the_page_shows_both_domains_and_what_changed() {
 
     let (html, _) = page("standardise", false);
     assert!(html.contains("look at what changed before you trust it") && !html.contains("right before"));
-    assert!(html.contains("The network is the same in both maps") && !html.contains("batch norms"));
+    assert!(html.contains("The network is the same in both maps") && !html.contains("Statistics that moved"));
     let (html, report) = page("none", true);
     assert!(report.taken.iter().all(|t| t.before == t.after) && html.contains("there is one map"));
     assert_eq!(html.matches("<svg").count(), 1);
@@ -295,7 +300,7 @@ fn statistics_of_the_source_itself_move_nothing() {
     let report = domain.run(&options, 2).unwrap();
     // The weights' own statistics are of no images at all: against those everything would move.
     for norm in &report.moved {
-        assert!(norm.mean_shift < 0.02 && (norm.variance_ratio - 1.0).abs() < 0.02, "{norm:?}");
+        assert!(norm.mean_shift < 0.05 && (norm.variance_ratio - 1.0).abs() < 0.05, "{norm:?}");
     }
     options.source = None;
     let report = domain.run(&options, 2).unwrap();

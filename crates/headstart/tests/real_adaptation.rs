@@ -54,21 +54,16 @@ fn adaptation_recovers_half_of_what_dusk_and_a_bad_lens_cost() {
     train(&session, &options).unwrap();
     let classifier = Classifier::open(model.to_str().unwrap(), &home).unwrap();
     let before = evaluate(&session, &classifier, &clean).unwrap().evaluation.accuracy;
-    let with = |method: &str| {
-        let options = AdaptOptions {
-            source: Some(photos.clone()),
-            eval: Some(dusk.clone()),
-            method: Some(Method::parse(method).unwrap()),
-            ..AdaptOptions::new(model.clone(), dusk.clone(), at("adapted.safetensors"))
-        };
-        let report = adapt(&session, &options).unwrap();
-        [0, 1].map(|i| report.tried[i].eval.as_ref().unwrap().accuracy)
+    let options = AdaptOptions {
+        source: Some(photos),
+        eval: Some(dusk.clone()),
+        method: Some(Method::parse("adabn").unwrap()),
+        ..AdaptOptions::new(model, dusk, at("adapted.safetensors"))
     };
-    let ([none, adabn], [_, both]) = (with("adabn"), with("adabn+standardise"));
+    let report = adapt(&session, &options).unwrap();
+    let [none, adabn] = [0, 1].map(|i| report.tried[i].eval.as_ref().unwrap().accuracy);
     let lost = before - none;
-    eprintln!("as they are {before:.3}, at dusk {none:.3}, adabn {adabn:.3}, adabn+standardise {both:.3}");
+    eprintln!("as they are {before:.3}, at dusk {none:.3}, adabn {adabn:.3}");
     assert!(lost > 0.1, "dusk costs something: {before} {none}");
-    // Statistics of norms alone undo the light; what the blur leaves of the features wants their own.
-    assert!(adabn > none, "{before} {none} {adabn}");
-    assert!(both - none >= 0.5 * lost, "{before} {none} {both}");
+    assert!(adabn - none >= 0.5 * lost, "{before} {none} {adabn}");
 }

@@ -90,7 +90,7 @@ fn text(report: &AdaptReport, page: Option<&str>) -> String {
     if !moved.is_empty() {
         let most: Vec<String> =
             moved.iter().take(NAMED).map(|m| format!("{} by {:.2}", m.name, m.mean_shift)).collect();
-        line("statistics", format!("{} batch norms moved, most {} deviations", moved.len(), most.join(", ")));
+        line("statistics", format!("{} norms moved, most {} deviations", moved.len(), most.join(", ")));
     }
     line("model", report.model.clone());
     page.into_iter().for_each(|page| line("report", page.to_owned()));

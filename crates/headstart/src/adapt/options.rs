@@ -1,11 +1,12 @@
 //! What an adaptation is asked for, and the names of the methods.
 
-use super::alignment::alignments;
+use super::alignment::{Alignment, alignments};
 use super::consensus::{self, CONSENSUS};
 use super::few::{self, FEW};
 use super::namings::Way;
 use super::objective::{Objective, objectives};
 use super::pull::{Pull, pulls};
+use super::standardise::Standardise;
 use super::statistics::Statistics;
 use crate::Error;
 use headstart_data::Style;
@@ -103,8 +104,10 @@ impl Method {
     pub fn restated(statistics: Statistics) -> Vec<Method> {
         let own = Method { statistics: Some(statistics), ..Method::NONE };
         let mut all = vec![own];
-        // A consensus is of all spaces as it is.
-        let heads = heads().into_iter().filter(|name| ![CONSENSUS, FEW].contains(name));
+        // A consensus is of all spaces as it is, and AdaBN standardises what the head reads.
+        let done = (statistics == Statistics::AdaBn).then_some(Standardise.name());
+        let heads =
+            heads().into_iter().filter(|name| ![CONSENSUS, FEW].contains(name) && Some(*name) != done);
         all.extend(heads.map(|name| Method { head: Some(name), ..own }));
         all
     }

@@ -96,6 +96,7 @@ pub fn adapt(session: &Session, options: &AdaptOptions) -> Result<AdaptReport, E
         few: few_features,
         moved: Vec::new(),
         own: None,
+        restated: None,
     };
     let mut adaptation = Adaptation {
         session,
@@ -155,7 +156,7 @@ impl Adaptation<'_> {
             tried: self.tried.clone(),
             chosen: candidate.method.name(),
             why,
-            moved: site.moved.clone(),
+            moved: self.moved(candidate),
             label_first: first.iter().map(|picture| picture.path().to_owned()).collect(),
             first,
             seen: [self.seen(0)?, self.seen(chosen)?],
@@ -189,7 +190,7 @@ impl Adaptation<'_> {
             started_from: manifest.weights_sha256.clone(),
             seed: self.options.seed,
             agreement: [agreement(0), agreement(chosen)],
-            moved: site.moved,
+            moved: report.moved.clone(),
             unfrozen,
         };
         let weights_sha256 =

@@ -6,9 +6,10 @@ use super::namings::Way;
 use super::objective::{Objective, objectives};
 use super::pull::Pull;
 use super::score::{Neighbourhoods, some};
-use super::statistics::{MovedNorm, Statistics, restate};
+use super::standardise::brought;
+use super::statistics::{MovedNorm, Statistics, restate, share};
 use super::tail::{Tail, TailFit};
-use super::trial::{Adaptation, NAMED_BY};
+use super::trial::{Adaptation, Candidate, NAMED_BY};
 use super::{AdaptOptions, Method};
 use crate::evaluate::labels;
 use crate::fine_tune::boundary::Photos;
@@ -31,6 +32,8 @@ pub(super) struct Site {
     pub(super) moved: Vec<MovedNorm>,
     /// Where the source is not seen as by the weights' statistics.
     pub(super) own: Option<Arc<Own>>,
+    /// Where the head's statistics are the target's too: the head that has them.
+    pub(super) restated: Option<(LinearHead, MovedNorm)>,
 }
 
 /// The source by statistics of its own, and the head that is fitted to it.
@@ -123,6 +126,13 @@ impl Adaptation<'_> {
         let (params, moved) = restate(session, plain, like, target, "the target", seed)?;
         self.add_site(with_params(plain, params)?, moved, own)?;
         self.spaces = self.sites.len();
+        let last = self.sites.len() - 1;
+        if let (Statistics::AdaBn, Some(source)) = (statistics, &self.source_features) {
+            let target = &self.sites[last].target;
+            let share = share(target.dims()[0] as f64);
+            let (map, moved) = brought(session, &source.features, target, share)?;
+            self.sites[last].restated = Some((map.before(&self.head)?, moved));
+        }
         Ok(())
     }
 
@@ -149,7 +159,7 @@ impl Adaptation<'_> {
         let spaces: Vec<&Tensor> = self.sites.iter().map(|s| &s.target).collect();
         let near = Neighbourhoods::of(self.session, &spaces, Vec::new(), self.options.seed)?;
         let agreement = |site: &Site| -> Result<f64, Error> {
-            Ok(near.agreement(&hard(&self.at(site).1.logits(self.session.pool, &site.target)?)))
+            Ok(near.agreement(&hard(&self.answering(site).logits(self.session.pool, &site.target)?)))
         };
         let [adabn, dsbn] = [agreement(&self.sites[1])?, agreement(&self.sites[2])?];
         let (kept, other) = if dsbn > adabn { (Statistics::Dsbn, 1) } else { (Statistics::AdaBn, 2) };
@@ -169,6 +179,21 @@ impl Adaptation<'_> {
             Some(own) => (Some(&own.source), &own.head),
             None => (self.source_features.as_ref(), &self.head),
         }
+    }
+
+    /// The head that answers at a site where no method makes another.
+    pub(super) fn answering<'a>(&'a self, site: &'a Site) -> &'a LinearHead {
+        site.restated.as_ref().map_or(self.at(site).1, |(head, _)| head)
+    }
+
+    /// How the statistics moved that a candidate answers by.
+    pub(super) fn moved(&self, candidate: &Candidate) -> Vec<MovedNorm> {
+        let mut moved = self.sites[candidate.site].moved.clone();
+        let site = self.sites.get(usize::from(candidate.method.statistics.is_some()));
+        let restated =
+            site.and_then(|site| site.restated.as_ref()).filter(|_| candidate.method.head.is_none());
+        moved.extend(restated.map(|(_, moved)| moved.clone()));
+        moved
     }
 
     /// What the source calls the target: as it is through every trunk, and in every style where `everything` is asked for.
@@ -208,7 +233,7 @@ impl Adaptation<'_> {
         };
         let eval = of(&self.eval, "adapted evaluation features")?;
         let few = of(&self.few, "adapted features of the few")?;
-        self.sites.push(Site { backbone, target, eval, few, moved, own });
+        self.sites.push(Site { backbone, target, eval, few, moved, own, restated: None });
         Ok(())
     }
 

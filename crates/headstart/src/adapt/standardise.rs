@@ -1,12 +1,14 @@
 //! Standardisation per domain: the target's features get the source's mean and deviation, column by column.
 //!
-//! `x -> (x - m_t) / s_t * s_s + m_s`. It is what AdaBN does (Li et al. 2017), for the last layer's features alone. It takes the
-//! domains' class mix to be the same, and does harm where it is not.
+//! `x -> (x - m_t) / s_t * s_s + m_s`. It is what AdaBN does (Li et al. 2017), for the features that the head reads, and a part of
+//! it ([`super::Statistics::AdaBn`]). It takes the domains' class mix to be the same, and does harm where it is not.
 
 use super::alignment::Alignment;
 use super::domains::{Affine, Domains};
+use super::statistics::MovedNorm;
 use crate::head::{LinearHead, Standardiser};
 use crate::{Error, Session};
+use headstart_tensor::Tensor;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,19 +24,35 @@ impl Alignment for Standardise {
     }
 
     fn align(&self, session: &Session, domains: &Domains) -> Result<LinearHead, Error> {
-        let source = Standardiser::of(session.pool, &domains.source(self.name())?.features)?;
-        let target = Standardiser::of(session.pool, domains.target)?;
-        // What is constant in one of both stays where it is.
-        let scale = source
-            .scale()
-            .iter()
-            .zip(target.scale())
-            .map(|(&s, &t)| if s > 0.0 && t > 0.0 { t / s } else { 1.0 });
-        let scale: Vec<f64> = scale.collect();
-        let mean = target.mean().iter().zip(source.mean()).zip(&scale);
-        let mean = mean.map(|((t, s), scale)| t - s / scale).collect();
-        Affine { mean, scale }.before(domains.head)
+        let source = domains.source(self.name())?;
+        brought(session, &source.features, domains.target, 1.0)?.0.before(domains.head)
     }
+}
+
+/// The map that brings `target` `[m, d]` to the mean and deviation of `source` `[n, d]`, the target's own statistics counting as
+/// `share`, from 0 to 1, beside the source's; and how far statistics moved.
+///
+/// # Errors
+/// Where a feature is not finite.
+pub(super) fn brought(
+    session: &Session,
+    source: &Tensor,
+    target: &Tensor,
+    share: f64,
+) -> Result<(Affine, MovedNorm), Error> {
+    let (source, target) = (Standardiser::of(session.pool, source)?, Standardiser::of(session.pool, target)?);
+    let between = |source: f64, target: f64| source + share * (target - source);
+    let variances = source.scale().iter().zip(target.scale()).map(|(&s, &t)| match s > 0.0 && t > 0.0 {
+        true => (s.powi(-2), between(s.powi(-2), t.powi(-2))),
+        // What is constant in one of both stays where it is.
+        false => (1.0, 1.0),
+    });
+    let (old, new): (Vec<f64>, Vec<f64>) = variances.unzip();
+    let mean: Vec<f64> = source.mean().iter().zip(target.mean()).map(|(&s, &t)| between(s, t)).collect();
+    let moved = MovedNorm::between("head", [source.mean(), &old], [&mean, &new]);
+    let scale: Vec<f64> = old.iter().zip(&new).map(|(old, new)| (old / new).sqrt()).collect();
+    let mean = mean.iter().zip(source.mean()).zip(&scale).map(|((m, s), scale)| m - s / scale).collect();
+    Ok((Affine { mean, scale }, moved))
 }
 
 #[cfg(test)]
@@ -49,7 +67,7 @@ mod tests {
     fn a_shift_and_a_stretch_of_every_column_are_undone() {
         quiet(|session| {
             let (features, labels) = cluster(300, 3, 0);
-            let target = headstart_tensor::Tensor::from_fn([300, 4], |i| {
+            let target = Tensor::from_fn([300, 4], |i| {
                 features.data()[i] * [3.0, 0.2, 1.0, 7.0][i % 4] + [50.0, -9.0, 0.5, 2.0][i % 4]
             });
             let (pool, stop) = (session.pool, session.interrupt);

@@ -4,7 +4,9 @@
 //! domains and no more. A backbone's statistics are those of the images that it was pre-trained on, not of the source: with the
 //! target's in their place the network would move twice. Where the source is given, every channel of the target is brought, norm
 //! by norm from the first, to the mean and deviation that the source's images have there in the unadapted network. The head and
-//! what it was fitted to stay. Without a source the old statistics stand for it, which is AdaBN as in the paper.
+//! what it was fitted to stay. The last norm is the head's: it was fitted to standardised features, whose mean and deviation are
+//! statistics like any norm's, and where the source is given the target's are brought to them too. Without a source the old
+//! statistics stand for it, which is AdaBN as in the paper, and the head has none.
 //!
 //! *DSBN*, statistics of each domain's own (Chang et al. 2019, "Domain-Specific Batch Normalization for Unsupervised Domain
 //! Adaptation", CVPR, without its training): the target's in the place of the old ones, the source's likewise, and a head fitted to
@@ -73,6 +75,22 @@ pub struct MovedNorm {
     pub variance_ratio: f64,
 }
 
+impl MovedNorm {
+    /// Between means and variances of the same channels.
+    pub(super) fn between(
+        name: &str,
+        [mean, var]: [&[f64]; 2],
+        [new_mean, new_var]: [&[f64]; 2],
+    ) -> MovedNorm {
+        let n = mean.len().max(1) as f64;
+        let tiny = 1e-12;
+        let shift: f64 =
+            mean.iter().zip(new_mean).zip(var).map(|((a, b), v)| (b - a).powi(2) / v.max(tiny)).sum();
+        let ratio: f64 = var.iter().zip(new_var).map(|(a, b)| (b.max(tiny) / a.max(tiny)).ln()).sum();
+        MovedNorm { name: name.to_owned(), mean_shift: (shift / n).sqrt(), variance_ratio: (ratio / n).exp() }
+    }
+}
+
 /// A batch norm.
 #[derive(Clone, Copy)]
 pub(super) struct Norm<'a> {
@@ -121,7 +139,7 @@ pub(super) fn restate(
     let by_batch = BnStats::Batch { momentum: 1.0 };
     let (target, seen) = look(&params, by_batch, target, &format!("statistics of {what}"))?;
     let mut adapted = plain.clone();
-    let share = seen / (seen + PRIOR);
+    let share = share(seen);
     for norm in norms(backbone.trunk_graph()) {
         let [mean, var] = ["running_mean", "running_var"].map(|part| format!("{}.{part}", norm.name));
         let moved = source_units(norm, plain, &source);
@@ -135,6 +153,11 @@ pub(super) fn restate(
     }
     let moved = norms(backbone.trunk_graph()).map(|norm| moved(norm.name, plain, &adapted)).collect();
     Ok((adapted, moved))
+}
+
+/// What the statistics of so many images count for beside the source's, from 0 to 1.
+pub(super) fn share(images: f64) -> f64 {
+    images / (images + PRIOR)
 }
 
 /// Of each channel, the mean and the deviation that the source's images have behind the norm, before its scale and shift.
@@ -241,12 +264,7 @@ fn moved(name: &str, before: &Params, after: &Params) -> MovedNorm {
     };
     let (mean, var) = (of(before, "running_mean"), of(before, "running_var"));
     let (new_mean, new_var) = (of(after, "running_mean"), of(after, "running_var"));
-    let n = mean.len().max(1) as f64;
-    let tiny = 1e-12;
-    let shift: f64 =
-        mean.iter().zip(&new_mean).zip(&var).map(|((a, b), v)| (b - a).powi(2) / v.max(tiny)).sum();
-    let ratio: f64 = var.iter().zip(&new_var).map(|(a, b)| (b.max(tiny) / a.max(tiny)).ln()).sum();
-    MovedNorm { name: name.to_owned(), mean_shift: (shift / n).sqrt(), variance_ratio: (ratio / n).exp() }
+    MovedNorm::between(name, [&mean, &var], [&new_mean, &new_var])
 }
 
 #[cfg(test)]

@@ -190,6 +190,7 @@ impl Adaptation<'_> {
             },
         };
         match (method.head, &self.few) {
+            (None, _) if method.style.is_none() => return Ok(self.answering(plain).clone()),
             (None, _) => return Ok(own.clone()),
             (Some(CONSENSUS), _) => return self.consensus(site),
             (Some(FEW), Some(images)) => {

@@ -227,8 +227,8 @@ impl<'a> AdaptPage<'a> {
         if self.report.moved.is_empty() {
             return;
         }
-        h.section("norms", "Batch norm statistics that moved", |h| {
-            let n = plural(self.report.moved.len(), "batch norm");
+        h.section("norms", "Statistics that moved", |h| {
+            let n = plural(self.report.moved.len(), "norm");
             h.note(format_args!("{n}, those that moved most first."));
             let mut moved: Vec<_> = self.report.moved.iter().collect();
             moved.sort_by(|a, b| b.mean_shift.total_cmp(&a.mean_shift));
