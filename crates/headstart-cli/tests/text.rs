@@ -111,7 +111,7 @@ fn a_classifier_of_texts_is_fine_tuned() {
     reviews(&place);
     let columns = "--text-column 1 --label-column 2";
     train(&place, &format!("splits {columns} -o m.safetensors"));
-    let line = format!("finetune m.safetensors splits {columns} --epochs 2 --lr 0.1 --json");
+    let line = format!("finetune m.safetensors splits {columns} --recipe lp-ft --epochs 2 --lr 0.1 --json");
     let report = place.json(&format!("{line} -o t.safetensors --threads 1"));
     assert_eq!(report["unfrozen"], serde_json::json!(["encoder.layer.1", "classifier"]));
     assert_eq!(report["cut"], "encoder.layer.0.output.LayerNorm");
@@ -132,6 +132,7 @@ fn a_classifier_of_texts_is_fine_tuned() {
     // From the encoder itself, everything in it; and what it would be beforehand.
     let all = format!("finetune --backbone {ENCODER} splits {columns} --unfreeze all --epochs 1");
     let plan = place.json(&format!("{all} --dry-run --json"));
+    assert_eq!(plan["recipe"]["name"], "encoder");
     assert_eq!((&plan["cut"], &plan["images"]), (&"input".into(), &serde_json::json!([40, 10])));
     let report = place.json(&format!("{all} --json -o all.safetensors"));
     assert_eq!(report["frozen"]["parameters"], 0, "{report}");

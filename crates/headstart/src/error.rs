@@ -296,7 +296,7 @@ pub enum Error {
     },
     /// There is no recipe of that name.
     #[error(
-        "there is no recipe `{name}`{}: lp-ft, lesson, gradual and full are there, or a TOML file",
+        "there is no recipe `{name}`{}: lp-ft, encoder, lesson, gradual and full are there, or a TOML file",
         if nearest.is_empty() { String::new() } else { format!(" (did you mean `{}`?)", nearest.join("`, `")) }
     )]
     UnknownRecipe {

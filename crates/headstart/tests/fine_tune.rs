@@ -148,10 +148,16 @@ fn texts_interrupted_go_on_to_the_same_bytes() {
     };
     let mut options = place.options("whole.safetensors");
     texts(&mut options);
-    let best = place.tune(&options, 2).unwrap().best_epoch;
-    assert!(best > 0, "else the model is that of the start, whatever the steps did");
+    let first = place.tune(&options, 2).unwrap();
+    assert!(first.best_epoch > 0, "else the model is that of the start, whatever the steps did");
     let whole = std::fs::read(&options.output).unwrap();
-    assert!(place.has_said("texts differ in length"));
+    assert!(place.has_said("the activations at `encoder.layer.0.output.LayerNorm` of "));
+    // What was computed is found again; without the cache the bytes are the same.
+    let again = place.tune(&options, 1).unwrap();
+    assert_eq!((again.features.computed, again.features.cached > first.features.cached), (0, true));
+    assert!(std::fs::read(&options.output).unwrap() == whole);
+    let never = |o: &mut TuneOptions| (texts(o), o.cache = CacheUse::Never).0;
+    assert!(place.model("uncached.safetensors", 1, never) == whole);
     for step in [2, 5] {
         assert!(
             interrupted(&place, &format!("texts{step}.safetensors"), step, texts) == whole,

@@ -4,6 +4,7 @@ use super::{Columns, Pull, Threads, class_weighting};
 use crate::printer::Printer;
 use clap::Args as ClapArgs;
 use headstart::fine_tune::{Augment, CacheUse, Start};
+use headstart::models::Home;
 use headstart::{CachePrecision, ClassWeighting, Error, TuneOptions, TuneRecipe};
 use std::path::PathBuf;
 
@@ -52,9 +53,9 @@ pub(crate) struct Finetune {
     /// with commas between them.
     #[arg(long, value_name = "last|all|NAME,..", value_delimiter = ',')]
     unfreeze: Vec<String>,
-    /// How: lp-ft, lesson, gradual, full, or a TOML file.
-    #[arg(long, value_name = "NAME|FILE", default_value = "lp-ft")]
-    recipe: String,
+    /// How: lp-ft, encoder, lesson, gradual, full, or a TOML file. Where not given: encoder for texts, lp-ft for images.
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
     /// Passes over the training images.
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     epochs: Option<usize>,
@@ -138,11 +139,11 @@ impl Finetune {
         }
     }
 
-    /// What the library is told.
+    /// What the library is told; `home` is where the network to start from is looked for.
     ///
     /// # Errors
     /// Where the recipe or the run to go on with cannot be read, or model and data are not both there.
-    pub(crate) fn options(self) -> Result<TuneOptions, Error> {
+    pub(crate) fn options(self, home: &Home) -> Result<TuneOptions, Error> {
         if let Some(folder) = &self.resume {
             let mut options = TuneOptions::of_run(folder)?;
             if self.no_cache {
@@ -162,7 +163,10 @@ impl Finetune {
                 return Err(Error::Setting { name: "finetune", found, expected });
             }
         };
-        let mut recipe = TuneRecipe::open(&self.recipe)?;
+        let mut recipe = match &self.recipe {
+            Some(recipe) => TuneRecipe::open(recipe)?,
+            None => TuneRecipe::suited(start.kind(home)),
+        };
         if !self.unfreeze.is_empty() {
             recipe.unfreeze = self.unfreeze;
         }
@@ -248,7 +252,7 @@ mod tests {
     fn options(line: &str) -> Option<TuneOptions> {
         let args = Args::try_parse_from(format!("headstart finetune {line}").split(' ')).ok()?;
         let Command::Finetune(args) = args.command else { panic!("not finetune") };
-        args.options().ok()
+        args.options(&Home::at("nowhere")).ok()
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn run(args: Finetune, printer: &Printer) -> anyhow::Result<Outcome> 
     args.pull_backbone(printer)?;
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     let (dry_run, page) = (args.dry_run, args.report.clone());
-    let options = args.options()?;
+    let options = args.options(&workplace.home)?;
     let page = report::beside(&options.output, page.as_deref())?;
     if dry_run {
         let plan = plan(&workplace.session(), &options)?;

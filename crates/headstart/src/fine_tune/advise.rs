@@ -6,7 +6,7 @@
 use super::fit::Fit;
 use super::prepare::{Opened, Prepared};
 use super::unfreeze::unfreeze;
-use super::{CacheUse, Start, TuneOptions, range};
+use super::{CacheUse, Start, TuneOptions, TuneRecipe, range};
 use crate::head::LinearHead;
 use crate::metrics::correct;
 use crate::{Error, Progress, Quiet, Session};
@@ -104,6 +104,7 @@ pub fn advise(
     let telling = Session { progress: &without_notes, ..*session };
     let quiet = Session { progress: &Quiet, ..*session };
     let mut options = TuneOptions::new(Start::Model(model.to_owned()), data, model);
+    options.recipe = TuneRecipe::suited(options.start.kind(session.home));
     options.cache = CacheUse::Never;
     options.val = val.map(Path::to_owned);
     options.columns = columns.clone();
@@ -163,7 +164,9 @@ fn depth(session: &Session, options: &TuneOptions, prepared: &Prepared, name: &s
     let (train, val) = (prepared.train.labels.len() as f64, prepared.val.labels.len() as f64);
     let (rows, step) = (cost.rows / batch as f64, cost.step / batch as f64);
     let cut = graph.split(&unfrozen.freeze)?;
-    let cached = cut.trunk.nodes().len() > 1 && backbone.input.kind() == Kind::Images;
+    let cached = cut.trunk.nodes().len() > 1;
+    let values =
+        phase.boundary.values(session, &prepared.train)? + phase.boundary.values(session, &prepared.val)?;
     // A validation image goes forward only: about a third of a step.
     let learning = train * step + val * step / 3.0;
     let epochs = recipe.epochs as f64;
@@ -177,7 +180,7 @@ fn depth(session: &Session, options: &TuneOptions, prepared: &Prepared, name: &s
         unfreeze: name.to_owned(),
         trainable_parameters: trained.sum(),
         stages: unfrozen.stages,
-        cache_bytes: if cached { (train + val) as u64 * 4 * cut.tail.input().len() as u64 } else { 0 },
+        cache_bytes: if cached { 4 * values as u64 } else { 0 },
         images_per_second: 1.0 / if cached { step } else { rows + step }.max(1e-9),
         minutes: seconds / 60.0,
     })

@@ -12,6 +12,7 @@ use headstart_graph::{Calibration, Graph, Params, Trunk};
 use headstart_models::{Home, fingerprint};
 use headstart_tensor::Tensor;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Images that can be read, with their labels and the hashes of their content.
@@ -45,6 +46,8 @@ pub(crate) struct Boundary {
     pub(super) input: Input,
     pub(super) precision: CachePrecision,
     cache: Option<FeatureCache>,
+    /// Of texts, by their number of tokens.
+    pub(super) texts: BTreeMap<usize, FeatureCache>,
     /// Views that went through the trunk when it was opened, those that were in the cache, and the seconds it took.
     pub(crate) computed: usize,
     pub(crate) cached: usize,
@@ -66,6 +69,7 @@ impl Boundary {
             input: setting.input.clone(),
             precision: setting.precision,
             cache: None,
+            texts: BTreeMap::new(),
             computed: 0,
             cached: 0,
             seconds: 0.0,
@@ -78,16 +82,15 @@ impl Boundary {
             ));
             return Ok(boundary);
         }
-        if boundary.reads_texts() {
-            session.progress.note(&format!(
-                "texts differ in length and are not cached at `{cut}`: all up to it is computed in every epoch"
-            ));
-            return Ok(boundary);
-        }
         if setting.cache == CacheUse::Never {
             session
                 .progress
                 .note(&format!("without the cache: all up to `{cut}` is computed in every epoch"));
+            return Ok(boundary);
+        }
+        if boundary.reads_texts() {
+            boundary.keep_texts(session, (trunk, params), setting, cut)?;
+            boundary.seconds = started.elapsed().as_secs_f64();
             return Ok(boundary);
         }
         let weights = fingerprint(trunk, params);
@@ -104,8 +107,7 @@ impl Boundary {
             }
         }
         let needed = missing as u64 * (32 + dim * setting.precision.size()) as u64;
-        let place = session.home.features();
-        if !room(session, needed, free(session.home), cut, missing, &place.display().to_string()) {
+        if !room_for(session, needed, cut, missing) {
             return Ok(boundary);
         }
         for ((photos, views), what) in
@@ -196,6 +198,12 @@ impl Boundary {
     }
 }
 
+/// Whether activations of `views` views are to be kept: whether the disk has room for `needed` more bytes.
+pub(super) fn room_for(session: &Session, needed: u64, cut: &str, views: usize) -> bool {
+    let place = session.home.features();
+    room(session, needed, free(session.home), cut, views, &place.display().to_string())
+}
+
 /// Whether the disk has room for `needed` more bytes, said either way; a tenth of what is free stays so.
 fn room(session: &Session, needed: u64, free: Option<u64>, cut: &str, views: usize, place: &str) -> bool {
     if needed == 0 {
@@ -232,7 +240,7 @@ pub(super) fn same(picture: &Picture, expected: &[u8; 32], found: &[u8; 32]) -> 
 }
 
 /// What failed while activations were written, as what it means here.
-fn full(error: Error) -> Error {
+pub(super) fn full(error: Error) -> Error {
     match error {
         Error::Io { action: "write", path, source } => Error::CacheFull { path, source },
         other => other,

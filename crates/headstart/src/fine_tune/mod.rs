@@ -26,6 +26,7 @@ mod report;
 mod rows;
 mod schedule;
 mod step;
+mod texts;
 mod unfreeze;
 
 pub use advise::{Advice, Depth, Verdict, advise};

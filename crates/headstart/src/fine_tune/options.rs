@@ -2,8 +2,9 @@
 
 use super::TuneRecipe;
 use crate::recipe::check_output;
-use crate::{CachePrecision, ClassWeighting, Error};
-use headstart_data::TextColumns;
+use crate::{Artifact, CachePrecision, ClassWeighting, Error};
+use headstart_data::{Kind, TextColumns};
+use headstart_models::Home;
 use headstart_weights::replace_file;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -17,6 +18,17 @@ pub enum Start {
     Model(PathBuf),
     /// A published network by its name, with the weights of this machine.
     Backbone(String),
+}
+
+impl Start {
+    /// What the network reads: images, where there is no such network.
+    pub fn kind(&self, home: &Home) -> Kind {
+        let texts = match self {
+            Start::Model(path) => Artifact::manifest_of(path).is_ok_and(|manifest| manifest.text.is_some()),
+            Start::Backbone(name) => home.find_encoder(name).is_some(),
+        };
+        if texts { Kind::Texts } else { Kind::Images }
+    }
 }
 
 /// Whether activations at the cut are kept.

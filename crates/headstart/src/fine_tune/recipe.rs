@@ -2,7 +2,7 @@
 
 use super::Schedule;
 use crate::{Error, OptimizerKind};
-use headstart_data::Strength;
+use headstart_data::{Kind, Strength};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -111,11 +111,12 @@ impl Default for TuneRecipe {
 
 impl TuneRecipe {
     /// The recipes that have a name, in the order they are listed.
-    pub const NAMES: [&'static str; 4] = ["lp-ft", "lesson", "gradual", "full"];
+    pub const NAMES: [&'static str; 5] = ["lp-ft", "encoder", "lesson", "gradual", "full"];
 
     /// The recipe of that name.
     ///
     /// - `lp-ft`: head to convergence, then the last block and the head together (Kumar et al. 2022);
+    /// - `encoder`: the same for an encoder of texts, by AdamW at the small rates that transformers want (Mosbach et al. 2021);
     /// - `lesson`: SGD at 1e-4, no schedule, on the last block and the head;
     /// - `gradual`: every stage, one more at a time from the top (Howard and Ruder 2018);
     /// - `full`: every stage from the first step on, by AdamW, with light augmentation.
@@ -123,6 +124,13 @@ impl TuneRecipe {
         let base = TuneRecipe { name: name.to_owned(), ..TuneRecipe::default() };
         Some(match name {
             "lp-ft" => base,
+            "encoder" => TuneRecipe {
+                optimizer: OptimizerKind::Adamw,
+                lr: 2.5e-4,
+                weight_decay: 0.01,
+                epochs: 3,
+                ..base
+            },
             "lesson" => TuneRecipe {
                 lr: 1e-4,
                 lr_decay: 1.0,
@@ -148,6 +156,12 @@ impl TuneRecipe {
             },
             _ => return None,
         })
+    }
+
+    /// The recipe that is taken for such data where none is asked for: `lp-ft` for images, `encoder` for texts.
+    pub fn suited(kind: Kind) -> TuneRecipe {
+        let texts = TuneRecipe::named("encoder").filter(|_| kind == Kind::Texts);
+        texts.unwrap_or_default()
     }
 
     /// The recipe that `text` stands for: a name, or a TOML file.
@@ -261,6 +275,8 @@ mod tests {
             std::fs::write(file.path(), recipe.to_toml()).unwrap();
             assert_eq!(TuneRecipe::open(file.path().to_str().unwrap()).unwrap(), recipe);
         }
+        let suited = [Kind::Images, Kind::Texts].map(|kind| TuneRecipe::suited(kind).name);
+        assert_eq!(suited, ["lp-ft", "encoder"]);
     }
 
     #[test]
