@@ -1,9 +1,10 @@
 //! A text encoder as Hugging Face publishes it: a folder with `config.json`, `tokenizer.json` and the weights, and for
 //! sentence encoders (Reimers and Gurevych 2019) `modules.json`, which says how tokens become a sentence.
 
+use crate::encoder_config;
 use crate::tokens::MAX_TOKENIZER;
 use crate::{Bert, KeyMap, LoadReport, ModelsError, Sentence, Tokens, load};
-use headstart_graph::{Graph, Params, Smooth};
+use headstart_graph::{Graph, Params};
 use headstart_weights::StateDict;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -15,8 +16,6 @@ use std::path::{Path, PathBuf};
 const MAX_CONFIG: u64 = 1 << 20;
 /// The weights, the first that is there.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-/// What checkpoints hold besides an encoder: other heads, and buffers.
-const NOT_NEEDED: [&str; 4] = ["cls.", "classifier.", "qa_outputs.", "pooler."];
 
 /// A text encoder with its parameters.
 #[derive(Debug, Clone)]
@@ -37,39 +36,6 @@ pub struct TextEncoder {
     pub params: Params,
     /// What was loaded.
     pub report: LoadReport,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    model_type: Option<String>,
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "two")]
-    type_vocab_size: usize,
-    #[serde(default = "gelu")]
-    hidden_act: String,
-    #[serde(default = "eps")]
-    layer_norm_eps: f64,
-    #[serde(default)]
-    pad_token_id: Option<u32>,
-    #[serde(default)]
-    position_embedding_type: Option<String>,
-}
-
-fn two() -> usize {
-    2
-}
-
-fn gelu() -> String {
-    "gelu".to_owned()
-}
-
-fn eps() -> f64 {
-    1e-12
 }
 
 #[derive(Deserialize)]
@@ -106,11 +72,11 @@ impl TextEncoder {
                           tokenizer.json and model.safetensors";
             return Err(bad(path, detail.to_owned()));
         }
-        let config: Config = json(&config_file)?;
-        let bert = config.bert().map_err(|detail| bad(&config_file, detail))?;
+        let (bert, heads) =
+            encoder_config::read(&json(&config_file)?).map_err(|detail| bad(&config_file, detail))?;
         let limits: SentenceConfig = optional(&path.join("sentence_bert_config.json"))?.unwrap_or_default();
         let own: Option<TokenizerConfig> = optional(&folder.join("tokenizer_config.json"))?;
-        let most = limits.max_seq_length.unwrap_or(bert.positions).min(bert.positions);
+        let most = limits.max_seq_length.unwrap_or(usize::MAX).min(bert.longest());
         // Where nothing was decided the tokenizer's limit is 1e30.
         let most = match own.and_then(|c| c.model_max_length) {
             Some(own) if own >= 1.0 && own < most as f64 => own as usize,
@@ -120,7 +86,7 @@ impl TextEncoder {
         let bytes = read(&tokenizer_file, MAX_TOKENIZER)?;
         let tokens = Tokens::new(bytes, bert.words, most, limits.do_lower_case);
         let tokens = tokens.map_err(|detail| bad(&tokenizer_file, detail))?;
-        let (params, report) = weights(&folder, &bert.build(most, sentence)?)?;
+        let (params, report) = weights(&folder, &bert.build(most, sentence)?, heads)?;
         let end = std::fs::canonicalize(path).ok();
         let end = end.as_deref().unwrap_or(path).file_name();
         let name = end.map_or_else(|| "encoder".to_owned(), |n| n.to_string_lossy().into_owned());
@@ -134,56 +100,6 @@ impl TextEncoder {
     /// Never for an encoder that was opened.
     pub fn graph(&self, classes: usize) -> Result<Graph, ModelsError> {
         Ok(self.bert.classifier(self.tokens.most(), self.sentence, self.normalize, classes)?)
-    }
-}
-
-impl Config {
-    fn bert(&self) -> Result<Bert, String> {
-        match self.model_type.as_deref() {
-            Some("bert") => {}
-            found => {
-                let found = found.unwrap_or("none");
-                return Err(format!(
-                    "its model_type is {found}: bert is known (BERT, MiniLM, BGE, E5, GTE and other encoders of that kind)"
-                ));
-            }
-        }
-        if let Some(other) = self.position_embedding_type.as_deref().filter(|p| *p != "absolute") {
-            return Err(format!("its position_embedding_type is {other}: absolute is known"));
-        }
-        let activation = match self.hidden_act.as_str() {
-            "gelu" | "gelu_python" => Smooth::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Smooth::GeluTanh,
-            other => return Err(format!("its hidden_act is {other}: gelu and gelu_new are known")),
-        };
-        let sizes = [
-            ("vocab_size", self.vocab_size, 1 << 24),
-            ("hidden_size", self.hidden_size, 1 << 14),
-            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
-            ("num_attention_heads", self.num_attention_heads, 1 << 10),
-            ("intermediate_size", self.intermediate_size, 1 << 16),
-            ("max_position_embeddings", self.max_position_embeddings, 1 << 13),
-            ("type_vocab_size", self.type_vocab_size, 1 << 10),
-        ];
-        if let Some((name, found, most)) = sizes.into_iter().find(|(_, n, most)| *n == 0 || n > most) {
-            return Err(format!("its {name} is {found}: expected 1 to {most}"));
-        }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let (width, heads) = (self.hidden_size, self.num_attention_heads);
-            return Err(format!("its hidden_size {width} cannot be shared among {heads} heads"));
-        }
-        Ok(Bert {
-            words: self.vocab_size,
-            positions: self.max_position_embeddings,
-            segments: self.type_vocab_size,
-            width: self.hidden_size,
-            blocks: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            inner: self.intermediate_size,
-            activation,
-            eps: self.layer_norm_eps,
-            pad: self.pad_token_id.unwrap_or(0),
-        })
     }
 }
 
@@ -236,8 +152,8 @@ fn pooling(file: &Path) -> Result<Sentence, ModelsError> {
     }
 }
 
-/// The parameters of `graph` in the folder's weight file.
-fn weights(folder: &Path, graph: &Graph) -> Result<(Params, LoadReport), ModelsError> {
+/// The parameters of `graph` in the folder's weight file. What begins as one of `heads` is not needed, nor are buffers.
+fn weights(folder: &Path, graph: &Graph, heads: &[&str]) -> Result<(Params, LoadReport), ModelsError> {
     let Some(path) = WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file()) else {
         let detail = format!("there is no {}", WEIGHTS.join(" and no "));
         return Err(ModelsError::Encoder { path: folder.to_owned(), detail });
@@ -248,7 +164,7 @@ fn weights(folder: &Path, graph: &Graph) -> Result<(Params, LoadReport), ModelsE
     let (params, mut report) = load(graph, &dict, map)?;
     let needed = |key: &String| {
         let name = map.name(graph, key).unwrap_or_default();
-        !name.ends_with(".position_ids") && !NOT_NEEDED.iter().any(|part| name.starts_with(part))
+        !name.ends_with(".position_ids") && !heads.iter().any(|head| name.starts_with(head))
     };
     report.unexpected.retain(needed);
     if !report.is_complete() {

@@ -9,8 +9,8 @@ pub enum KeyMap {
     Native,
     /// Those of the `efficientnet_pytorch` family: `_blocks.7._bn1.weight`, numbered without stages.
     EfficientNetPyTorch,
-    /// Those of text encoders inside other networks (`bert.`, `0.auto_model.`), and TensorFlow's names of norms
-    /// (`LayerNorm.gamma`).
+    /// Those of text encoders inside other networks (`bert.`, `distilbert.`, `roberta.`, `0.auto_model.`), and TensorFlow's
+    /// names of norms (`LayerNorm.gamma`).
     TextEncoder,
     /// Those of torchvision's DenseNet files: `denselayer1.norm.1.weight` for `denselayer1.norm1.weight`.
     DottedDenseNet,
@@ -43,7 +43,8 @@ impl KeyMap {
 }
 
 fn text_encoder(key: &str) -> String {
-    let inner = ["bert.", "0.auto_model."].iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
+    let prefixes = ["bert.", "distilbert.", "roberta.", "0.auto_model."];
+    let inner = prefixes.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
     for (theirs, ours) in [(".LayerNorm.gamma", "weight"), (".LayerNorm.beta", "bias")] {
         if let Some(layer) = inner.strip_suffix(theirs) {
             return format!("{layer}.LayerNorm.{ours}");
@@ -129,5 +130,6 @@ mod tests {
         let name = |key| KeyMap::TextEncoder.name(&graph, key).unwrap();
         assert_eq!(name("bert.embeddings.LayerNorm.gamma"), "embeddings.LayerNorm.weight");
         assert_eq!(name("0.auto_model.pooler.dense.bias"), "pooler.dense.bias");
+        assert_eq!(name("distilbert.transformer.layer.0.ffn.lin1.bias"), "transformer.layer.0.ffn.lin1.bias");
     }
 }

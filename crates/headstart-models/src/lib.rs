@@ -11,6 +11,7 @@ mod efficientnet;
 mod efficientnet_b;
 mod embedded;
 mod encoder;
+mod encoder_config;
 mod error;
 mod fingerprint;
 mod home;
@@ -38,7 +39,7 @@ mod vgg;
 mod vit;
 mod wrapped;
 
-pub use bert::{Bert, CLASSIFIER, ENCODERS, Sentence};
+pub use bert::{Bert, CLASSIFIER, ENCODERS, Family, Sentence};
 pub use encoder::TextEncoder;
 pub use error::ModelsError;
 pub use fingerprint::{fingerprint, sha256_hex};

@@ -40,8 +40,9 @@ impl Tokens {
         let mut tokenizer = Tokenizer::from_bytes(&file).map_err(|e| e.to_string())?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
-        let special = tokenizer.encode_fast("", true).map_err(|e| e.to_string())?.len();
-        if most <= special {
+        let special = tokenizer.encode_fast("", true).map_err(|e| e.to_string())?.get_ids().to_vec();
+        if most <= special.len() {
+            let special = special.len();
             return Err(format!(
                 "texts of {most} tokens have no room for words beside {special} special tokens"
             ));
@@ -53,7 +54,8 @@ impl Tokens {
             stride: 0,
         };
         tokenizer.with_truncation(Some(truncation)).map_err(|e| e.to_string())?;
-        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        // A post-processor has ids of its own, whatever the vocabulary says of its tokens.
+        let largest = tokenizer.get_vocab(true).into_values().chain(special).max().unwrap_or(0);
         if largest as usize >= words {
             return Err(format!("it has the id {largest}, and the network knows those below {words}"));
         }

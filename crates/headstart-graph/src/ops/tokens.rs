@@ -112,8 +112,8 @@ impl AddRows {
                 Ok(input.clone())
             }
             _ => {
-                let most = if self.whole { "exactly" } else { "at most" };
-                let expected = format!("[{most} {} tokens, {} features]", self.entries, self.features);
+                let (most, left) = (if self.whole { "exactly" } else { "at most" }, self.entries.saturating_sub(self.first));
+                let expected = format!("[{most} {left} tokens, {} features]", self.features);
                 Err(GraphError::Shape { node: node.into(), expected, found: input.clone() })
             }
         }

@@ -95,15 +95,22 @@ pub(super) fn logits(backbone: &Backbone, head: &LinearHead, inputs: &StoredTens
     Ok(head.logits(&pool, &features)?)
 }
 
-/// Seeded word ids.
+/// Seeded word ids, none of them padding.
 fn ids(graph: &Graph, n: usize) -> Vec<u32> {
-    let words = graph.nodes().iter().find_map(|node| match &node.op {
-        Op::Embedding(table) => Some(table.entries),
-        _ => None,
-    });
-    let words = words.unwrap_or(1);
+    let (mut words, mut padding) = (1, None);
+    for node in graph.nodes() {
+        match node.op {
+            Op::Embedding(ref table) => words = table.entries.max(1) as u32,
+            Op::PadMask { pad } => padding = Some(pad),
+            _ => {}
+        }
+    }
     let mut rng = Rng::named(0, "golden ids");
-    (0..n).map(|_| ((rng.uniform() * words as f64) as u32).clamp(1, words.max(2) as u32 - 1)).collect()
+    let mut id = || match (rng.uniform() * f64::from(words)) as u32 {
+        id if Some(id) == padding => (id + 1) % words,
+        id => id,
+    };
+    (0..n).map(|_| id()).collect()
 }
 
 /// Seeded pictures of soft waves and noise: no image of the user's goes into the file.
