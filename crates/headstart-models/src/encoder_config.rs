@@ -107,7 +107,10 @@ pub(crate) fn read(config: &Map<String, Value>) -> Result<(Bert, &'static [&'sta
     };
     let Bert { words, width, heads, pad, positions, .. } = bert;
     if !width.is_multiple_of(heads) {
-        return Err(format!("its {} {width} cannot be shared among {heads} heads ({})", keys.width, keys.heads));
+        return Err(format!(
+            "its {} {width} cannot be shared among {heads} heads ({})",
+            keys.width, keys.heads
+        ));
     }
     if pad as usize >= words {
         return Err(format!("its pad_token_id is {pad}: expected an id below its vocab_size {words}"));

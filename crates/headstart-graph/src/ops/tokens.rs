@@ -112,7 +112,8 @@ impl AddRows {
                 Ok(input.clone())
             }
             _ => {
-                let (most, left) = (if self.whole { "exactly" } else { "at most" }, self.entries.saturating_sub(self.first));
+                let (most, left) =
+                    (if self.whole { "exactly" } else { "at most" }, self.entries.saturating_sub(self.first));
                 let expected = format!("[{most} {left} tokens, {} features]", self.features);
                 Err(GraphError::Shape { node: node.into(), expected, found: input.clone() })
             }
