@@ -87,6 +87,61 @@ fn reviews_become_a_classifier_that_is_measured_and_asked() {
 }
 
 #[test]
+fn encoders_beside_bert_do_all_that_bert_does() {
+    let place = Place::new();
+    reviews(&place);
+    for (name, block) in [
+        ("tiny_distilbert", "transformer.layer.1"),
+        ("tiny_roberta", "encoder.layer.1"),
+        ("tiny_xlm_roberta", "encoder.layer.1"),
+    ] {
+        let encoder = ENCODER.replace("tiny_encoder", name);
+        let line = format!("train reviews.tsv --backbone {encoder} --json");
+        // Features of one encoder are not those of another, and are kept.
+        let report = place.json(&format!("{line} -o {name}.safetensors --threads 1"));
+        assert_eq!(
+            (&report["backbone"], &report["features"]["cached"]),
+            (&name.into(), &0.into()),
+            "{report}"
+        );
+        assert!(report["val"]["accuracy"].as_f64() > Some(0.8), "{report}");
+        let again = place.json(&format!("{line} -o again.safetensors --threads 2"));
+        assert_eq!(again["features"]["computed"], 0);
+        let model = bytes(&place.path(&format!("{name}.safetensors")));
+        assert_eq!(model, bytes(&place.path("again.safetensors")));
+        let embedded = place.json(&format!("embed reviews.tsv --backbone {encoder} -o f.npy --json"));
+        assert_eq!(
+            (&embedded["n"], &embedded["dim"], &embedded["cached"]),
+            (&60.into(), &24.into(), &60.into())
+        );
+
+        // The model needs nothing but its file.
+        let eval = place.json(&format!("eval {name}.safetensors reviews.tsv --json"));
+        assert!(eval["n"] == 60 && eval["accuracy"].as_f64() > Some(0.9), "{eval}");
+        for (text, label) in [("the film was great, great", "pos"), ("a movie was boring, boring", "neg")] {
+            let asked = format!("predict {name}.safetensors --json --text");
+            let output = place.command(&asked).arg(text).output().unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(answer["label"], label, "{name}: {}", err(&output));
+        }
+        let network = place.json(&format!("inspect {name}.safetensors --json"));
+        assert_eq!((&network["name"], &network["input"]), (&name.into(), &serde_json::json!([24])));
+        let layers = network["layers"].as_array().unwrap();
+        assert!(layers.iter().any(|layer| layer["stage"] == block), "{network}");
+
+        let tuning = format!("finetune {name}.safetensors reviews.tsv --epochs 2 --lr 0.1 --json");
+        let report = place.json(&format!("{tuning} -o t.safetensors --threads 1"));
+        assert_eq!(report["unfrozen"], serde_json::json!([block, "classifier"]));
+        place.json(&format!("{tuning} -o u.safetensors --threads 2 --no-cache"));
+        assert_eq!(bytes(&place.path("t.safetensors")), bytes(&place.path("u.safetensors")));
+        assert_ne!(bytes(&place.path("t.safetensors")), model);
+        assert_eq!(place.json("eval t.safetensors reviews.tsv --json")["n"], 60);
+        let all = format!("finetune --backbone {encoder} reviews.tsv --unfreeze all --epochs 1 --json");
+        assert_eq!(place.json(&format!("{all} -o all.safetensors"))["frozen"]["parameters"], 0);
+    }
+}
+
+#[test]
 fn a_folder_of_splits_is_trained_on_chosen_on_and_tested_on() {
     let place = Place::new();
     reviews(&place);
@@ -214,7 +269,13 @@ fn what_does_not_fit_is_refused_in_words() {
             "{message}"
         );
     }
+    std::fs::create_dir(place.path("mpnet")).unwrap();
+    std::fs::write(place.path("mpnet/config.json"), "{\"model_type\": \"mpnet\"}").unwrap();
     for (line, message) in [
+        (
+            "train reviews.tsv --backbone mpnet".into(),
+            "its model_type is mpnet: bert, distilbert, roberta and xlm-roberta are known",
+        ),
         (format!("train data {encoder}"), "data holds images, and tiny_encoder reads texts"),
         (format!("train reviews.tsv {encoder} --views 3"), "--views works on images"),
         (format!("train reviews.tsv {encoder} --slim"), "--slim works on images"),

@@ -95,7 +95,7 @@ pub(crate) fn read(config: &Map<String, Value>) -> Result<(Bert, &'static [&'sta
     let bert = Bert {
         family: row.family,
         words: size(config, "vocab_size", 1 << 24)?,
-        positions: size(config, "max_position_embeddings", 1 << 13)?,
+        positions: size(config, "max_position_embeddings", 1 << 14)?,
         segments: keys.segments.map_or(Ok(0), |key| segments(config, key))?,
         width: size(config, keys.width, 1 << 14)?,
         blocks: size(config, keys.blocks, 1 << 10)?,

@@ -222,12 +222,6 @@ fn sizes_that_cannot_be_are_refused_by_their_keys() {
             "positions begin behind its pad_token_id 25",
         ),
         (roberta, "\"pad_token_id\": 1", "\"pad_token_id\": 4294967295", "its pad_token_id is 4294967295"),
-        (
-            roberta,
-            "\"max_position_embeddings\": 26",
-            "\"max_position_embeddings\": 4",
-            "have no room for words",
-        ),
         (roberta, "\"roberta\"", "\"bert\"", "unexpected (lm_head."),
     ] {
         let message_of = refusal_of(name, replace("config.json", from, to));
@@ -236,6 +230,9 @@ fn sizes_that_cannot_be_are_refused_by_their_keys() {
             "{name} {to}: {message_of}"
         );
     }
+    let short = replace("config.json", "\"max_position_embeddings\": 26", "\"max_position_embeddings\": 4");
+    let message = refusal_of(roberta, short);
+    assert!(message.contains("texts of 2 tokens have no room for words"), "{message}");
     let special = replace("tokenizer.json", "[\"</s>\",2]", "[\"</s>\",999]");
     let message = refusal_of(roberta, special);
     assert!(message.contains("it has the id 999, and the network knows those below 381"), "{message}");

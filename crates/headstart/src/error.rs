@@ -97,7 +97,7 @@ pub enum Error {
     /// Texts, and no network that reads them.
     #[error(
         "{} holds texts, and {network} reads images: name a text encoder with --backbone DIR, a folder with config.json, \
-         tokenizer.json and model.safetensors as Hugging Face publishes them for BERT and its kin \
+         tokenizer.json and model.safetensors as Hugging Face publishes them for BERT, RoBERTa and their kin \
          (sentence-transformers/all-MiniLM-L6-v2, say)",
         path.display()
     )]
