@@ -78,7 +78,7 @@ impl std::fmt::Display for ClassToken {
 }
 
 /// Rows of a trained table added to the tokens `[tokens, c]`, or to the pixels `[h, w, c]` in row-major order: token `t` gets row
-/// `first + t * step`. Position embeddings (step 1),
+/// `first + t * step`. Position embeddings (step 1; RoBERTa's do not begin at row 0),
 /// and the one segment of BERT (step 0).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,9 +112,9 @@ impl AddRows {
                 Ok(input.clone())
             }
             _ => {
-                let (most, left) =
-                    (if self.whole { "exactly" } else { "at most" }, self.entries.saturating_sub(self.first));
-                let expected = format!("[{most} {left} tokens, {} features]", self.features);
+                let most = if self.whole { "exactly" } else { "at most" };
+                let rows = self.entries.saturating_sub(self.first);
+                let expected = format!("[{most} {rows} tokens, {} features]", self.features);
                 Err(GraphError::Shape { node: node.into(), expected, found: input.clone() })
             }
         }
