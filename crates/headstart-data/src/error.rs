@@ -164,12 +164,6 @@ pub enum DataError {
         /// What it is.
         found: &'static str,
     },
-    /// Texts where only images can be looked at.
-    #[error("{} holds texts, and this looks at images only", path.display())]
-    NotImages {
-        /// The data.
-        path: PathBuf,
-    },
     /// A table without the columns it needs.
     #[error(
         "{} needs a first line with the columns path and label (and, if wanted, split); it has: {} (texts have the columns \

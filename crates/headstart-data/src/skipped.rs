@@ -79,7 +79,7 @@ pub enum SkipReason {
         /// What the tokenizer says.
         detail: String,
     },
-    /// An image that a list of [`Exclusions`](crate::doctor::Exclusions) names.
+    /// An image or a row that a list of [`Exclusions`](crate::doctor::Exclusions) names.
     Excluded,
     /// An image that could not be decoded.
     Image(ImageError),

@@ -53,10 +53,13 @@ fn start(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Lists the labelled texts of the file `path`.
 pub(crate) fn list(path: &Path, columns: &TextColumns) -> Result<Listing, DataError> {
-    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut listing = Listing { kind: Kind::Texts, ..Listing::default() };
-    list_into(path, &name, columns, None, &mut listing)?;
+    list_into(path, &file_name(path), columns, None, &mut listing)?;
     Ok(listing)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
 }
 
 /// The files of a folder's splits by their names, and what else is there.
@@ -199,6 +202,20 @@ pub fn open_unlabelled_texts(
         }
     }
     Ok((texts, skipped))
+}
+
+/// The texts of a table whose labels, if it has any, do not matter, called as with labels.
+pub(crate) fn without_labels(
+    path: &Path,
+    columns: &TextColumns,
+) -> Result<(Vec<Picture>, Vec<Skipped>), DataError> {
+    let (mut texts, mut skipped) = (Vec::new(), Vec::new());
+    let (bytes, format) = read(path)?;
+    unlabelled_into(path, &file_name(path), (&bytes, format), columns, (&mut texts, &mut skipped))?;
+    match texts.is_empty() {
+        true => Err(DataError::NoTexts { path: path.to_owned(), hint: left_out(&skipped) }),
+        false => Ok((texts, skipped)),
+    }
 }
 
 /// The lines of standard input, or of whatever is called `name`, a text each.

@@ -58,4 +58,4 @@ pub use pull_encoder::{EncoderPull, pull_encoder};
 pub use registry::{Architecture, DEFAULT_BACKBONE, Origin, PretrainedCfg};
 #[cfg(feature = "download")]
 pub use sources::Sources;
-pub use tokens::Tokens;
+pub use tokens::{Piece, Tokens};

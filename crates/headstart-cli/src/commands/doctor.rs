@@ -5,6 +5,7 @@ use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, percent};
 use crate::workplace::Workplace;
+use headstart::data::Kind;
 use headstart::data::doctor::DefectKind;
 use headstart::{DoctorReport, FixList, doctor};
 
@@ -28,10 +29,11 @@ pub(crate) fn run(args: &Doctor, printer: &Printer) -> anyhow::Result<Outcome> {
     if let Some(path) = &args.fix_list {
         list.write(&report.data, path)?;
         printer.say(&format!(
-            "{}: {} lines, {} of them propose to leave an image out; `headstart train {} --exclude {}` does.",
+            "{}: {} lines, {} of them propose to leave {} out; `headstart train {} --exclude {}` does.",
             path.display(),
             list.len(),
             list.proposed(),
+            if report.kind == Kind::Images { "an image" } else { "a text" },
             report.data,
             path.display()
         ));
@@ -52,9 +54,17 @@ fn text(report: &DoctorReport) -> String {
         section(&mut text, heading(kind), lines);
     }
     let paths = |group: &Vec<String>| group.join(" = ");
-    section(&mut text, "the same image under two labels", report.contradictions.iter().map(paths).collect());
-    let plain = report.duplicates.iter().filter(|group| !report.contradictions.contains(group));
-    section(&mut text, "the same image more than once", plain.map(paths).collect());
+    let one = report.kind.one();
+    section(
+        &mut text,
+        &format!("the same {one} under two labels"),
+        report.contradictions.iter().map(paths).collect(),
+    );
+    let repeated = report.duplicates.iter().filter(|group| !report.contradictions.contains(group));
+    let (differing, plain): (Vec<_>, Vec<_>) = repeated.partition(|group| report.differing.contains(group));
+    section(&mut text, &format!("the same {one} more than once"), plain.into_iter().map(paths).collect());
+    let how = if report.kind == Kind::Images { ", stored anew" } else { ", but for case or spaces" };
+    section(&mut text, &format!("the same {one}{how}"), differing.into_iter().map(paths).collect());
     let leaks = report.leaks.iter().enumerate().map(|(i, [first, held_out])| {
         format!("{held_out} {} {first}", if i < report.equal_leaks { "=" } else { "~" })
     });
@@ -63,7 +73,7 @@ fn text(report: &DoctorReport) -> String {
         let labels = if group.contradiction { ", under two labels" } else { "" };
         format!("{} ({:.3}{labels})", group.paths.join(" ~ "), group.similarity)
     });
-    section(&mut text, "nearly the same image", near.collect());
+    section(&mut text, &format!("nearly the same {one}"), near.collect());
     let suspects = report
         .suspects
         .iter()
@@ -88,12 +98,13 @@ fn summary(report: &DoctorReport) -> String {
         0 => ", without labels".to_owned(),
         n => format!(" of {n} classes"),
     };
-    line("images", format!("{}{classes}", report.files));
+    let (one, many) = (report.kind.one(), report.kind.many());
+    line(many, format!("{}{classes}", report.files));
     let counts = DefectKind::ALL.iter().filter_map(|kind| {
         let count = report.problems.iter().filter(|problem| problem.kind == *kind).count();
         (count > 0).then(|| format!("{count} {}", kind.name()))
     });
-    line("files", none_or(counts.collect::<Vec<_>>().join(", "), "nothing wrong"));
+    line(if report.kind == Kind::Images { "files" } else { "rows" }, none_or(counts.collect::<Vec<_>>().join(", "), "nothing wrong"));
     let (groups, contradictions) = (report.duplicates.len(), report.contradictions.len());
     let labels =
         if contradictions > 0 { format!(" ({contradictions} under two labels)") } else { String::new() };
@@ -101,7 +112,7 @@ fn summary(report: &DoctorReport) -> String {
         Some(_) => format!(", {} of nearly the same", report.near_duplicates.len()),
         None => String::new(),
     };
-    line("duplicates", format!("{groups} groups of the same image{labels}{near}"));
+    line("duplicates", format!("{groups} groups of the same {one}{labels}{near}"));
     if report.balance.values().any(|counts| counts.len() > 1) {
         let near = report.leaks.len() - report.equal_leaks;
         let accuracy = report.leakage.as_ref().map(|leakage| {
@@ -109,13 +120,13 @@ fn summary(report: &DoctorReport) -> String {
             format!("; accuracy {} with them, {without} without", percent(leakage.accuracy))
         });
         let nearly = if near > 0 { format!(" and {near} nearly") } else { String::new() };
-        let what = "held-out images are in an earlier split";
+        let what = format!("held-out {many} are in an earlier split");
         line("leaks", format!("{}{nearly} {what}{}", report.equal_leaks, accuracy.unwrap_or_default()));
     }
     if let Some(wrong) = report.wrong_labels {
         line(
             "labels",
-            format!("{} to look at; about {wrong} do not agree with the images", report.suspects.len()),
+            format!("{} to look at; about {wrong} do not agree with the {many}", report.suspects.len()),
         );
     }
     if report.backbone.is_some() {
@@ -155,7 +166,7 @@ fn balance(report: &DoctorReport) -> String {
         note = format!("  and {} classes between them (--json lists all)\n", rows.len() - CLASSES);
         rows.drain(CLASSES / 2..rows.len() - CLASSES / 2);
     }
-    let mut table = Table::new([("class", Align::Left), ("images", Align::Left)]);
+    let mut table = Table::new([("class", Align::Left), (report.kind.many(), Align::Left)]);
     let splits = splits.unwrap_or_default();
     for (class, counts) in rows {
         let counts = splits.iter().zip(&counts).map(|(split, n)| match splits.len() {
@@ -178,6 +189,15 @@ fn heading(kind: DefectKind) -> &'static str {
         DefectKind::Blank => "blank",
         DefectKind::Tiny => "tiny",
         DefectKind::EmptyClass => "class folders without images",
+        DefectKind::EmptyText => "rows without a text",
+        DefectKind::EmptyLabel => "rows without a label",
+        DefectKind::FewColumns => "rows with too few columns",
+        DefectKind::NotUtf8 => "rows that are not UTF-8",
+        DefectKind::NotJson => "lines that are no JSON object with a text",
+        DefectKind::UnknownSplit => "rows of a split that there is not",
+        DefectKind::NoTokens => "texts of which the tokenizer makes nothing",
+        DefectKind::Short => "very short texts (a remark)",
+        DefectKind::Cut => "texts longer than the network reads (a remark)",
         DefectKind::Rotated => "turned by EXIF (read upright here: a remark)",
         DefectKind::Hidden => "hidden or the system's own (left out: a remark)",
         _ => "other",

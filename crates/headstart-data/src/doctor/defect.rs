@@ -1,4 +1,4 @@
-//! What can be wrong with a file or a folder of a data set.
+//! What can be wrong with a file, a folder or a row of a data set.
 
 use std::fmt;
 
@@ -29,6 +29,24 @@ pub enum DefectKind {
     Tiny,
     /// A class folder without images.
     EmptyClass,
+    /// A row without a text.
+    EmptyText,
+    /// A row without a label.
+    EmptyLabel,
+    /// A row that ends before its columns.
+    FewColumns,
+    /// A row whose bytes are no UTF-8.
+    NotUtf8,
+    /// A line that is no JSON object with a text.
+    NotJson,
+    /// A row of a split that there is not.
+    UnknownSplit,
+    /// A text of which the tokenizer makes nothing.
+    NoTokens,
+    /// A text of hardly a letter.
+    Short,
+    /// A text with more tokens than the encoder reads: what is behind them is lost.
+    Cut,
     /// Turned or mirrored by its EXIF block, as cameras do: read upright here, but not by every program.
     Rotated,
     /// A hidden or system file: left out.
@@ -37,7 +55,7 @@ pub enum DefectKind {
 
 impl DefectKind {
     /// All kinds, faults first.
-    pub const ALL: [DefectKind; 11] = [
+    pub const ALL: [DefectKind; 20] = [
         DefectKind::Truncated,
         DefectKind::Empty,
         DefectKind::NotAnImage,
@@ -47,6 +65,15 @@ impl DefectKind {
         DefectKind::Blank,
         DefectKind::Tiny,
         DefectKind::EmptyClass,
+        DefectKind::EmptyText,
+        DefectKind::EmptyLabel,
+        DefectKind::FewColumns,
+        DefectKind::NotUtf8,
+        DefectKind::NotJson,
+        DefectKind::UnknownSplit,
+        DefectKind::NoTokens,
+        DefectKind::Short,
+        DefectKind::Cut,
         DefectKind::Rotated,
         DefectKind::Hidden,
     ];
@@ -63,6 +90,15 @@ impl DefectKind {
             DefectKind::Blank => "blank",
             DefectKind::Tiny => "tiny",
             DefectKind::EmptyClass => "empty_class",
+            DefectKind::EmptyText => "empty_text",
+            DefectKind::EmptyLabel => "empty_label",
+            DefectKind::FewColumns => "few_columns",
+            DefectKind::NotUtf8 => "not_utf8",
+            DefectKind::NotJson => "not_json",
+            DefectKind::UnknownSplit => "unknown_split",
+            DefectKind::NoTokens => "no_tokens",
+            DefectKind::Short => "short",
+            DefectKind::Cut => "cut",
             DefectKind::Rotated => "rotated",
             DefectKind::Hidden => "hidden",
         }
@@ -71,13 +107,14 @@ impl DefectKind {
     /// Whether something should be done about it. What is not is a remark: it is as it should be in many good data
     /// sets, and is handled here.
     pub fn is_fault(self) -> bool {
-        !matches!(self, DefectKind::Rotated | DefectKind::Hidden)
+        use DefectKind::{Cut, Hidden, Rotated, Short};
+        !matches!(self, Rotated | Hidden | Short | Cut)
     }
 
-    /// Whether an image like this is better left out of a training.
+    /// Whether an image or a row like this is better left out of a training.
     pub fn is_worthless(self) -> bool {
-        use DefectKind::{Blank, Empty, Huge, NotAnImage, Tiny, Truncated, Unreadable};
-        matches!(self, Truncated | Empty | NotAnImage | Unreadable | Huge | Blank | Tiny)
+        use DefectKind::{EmptyClass, Mistyped};
+        self.is_fault() && !matches!(self, Mistyped | EmptyClass)
     }
 }
 
@@ -87,7 +124,7 @@ impl fmt::Display for DefectKind {
     }
 }
 
-/// Something that is wrong with a file or folder.
+/// Something that is wrong with a file, a folder or a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
     /// What.
@@ -104,6 +141,14 @@ impl Defect {
             SkipReason::Hidden => DefectKind::Hidden,
             SkipReason::EmptyClass => DefectKind::EmptyClass,
             SkipReason::Missing | SkipReason::Unreadable { .. } => DefectKind::Unreadable,
+            SkipReason::EmptyText => DefectKind::EmptyText,
+            SkipReason::EmptyLabel => DefectKind::EmptyLabel,
+            SkipReason::FewColumns { .. } => DefectKind::FewColumns,
+            SkipReason::NotUtf8 => DefectKind::NotUtf8,
+            SkipReason::NotJson { .. } => DefectKind::NotJson,
+            SkipReason::UnknownSplit { .. } => DefectKind::UnknownSplit,
+            SkipReason::TextTooLong { .. } => DefectKind::Huge,
+            SkipReason::NoTokens { .. } => DefectKind::NoTokens,
             SkipReason::Image(error) => return Some(error.into()),
             _ => return None,
         };

@@ -1,4 +1,4 @@
-//! One image looked at closely: what it holds, and what is wrong with it.
+//! One image or text looked at closely: what it holds, and what is wrong with it.
 
 use ::image::metadata::Orientation;
 use sha2::{Digest, Sha256};
@@ -14,14 +14,18 @@ const BLANK: f64 = 3.0;
 /// Above this ratio of the sides a centre crop shows less than a fifth of the image.
 pub const WIDEST: f64 = 4.0;
 
-/// What a look at an image told.
+/// A text with fewer letters and digits says nothing: `ok`, `n/a`, `...`.
+const SHORT: usize = 5;
+
+/// What a look at an image or a text told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
     /// SHA-256 of the encoded bytes; none where they could not be read.
     pub content: Option<[u8; 32]>,
-    /// SHA-256 of size and upright pixels; none where it could not be decoded.
-    pub pixels: Option<[u8; 32]>,
-    /// Width and height, upright; none where it could not be decoded.
+    /// SHA-256 of what it shows: of an image size and upright pixels, of a text its words in small letters with single
+    /// spaces between them. None where it could not be read.
+    pub shown: Option<[u8; 32]>,
+    /// Width and height, upright; none of a text, and where it could not be decoded.
     pub size: Option<[usize; 2]>,
     /// What is wrong with it, one of a kind.
     pub defects: Vec<Defect>,
@@ -30,7 +34,7 @@ pub struct Examined {
 impl Examined {
     /// Whether it can be trained on.
     pub fn is_readable(&self) -> bool {
-        self.pixels.is_some()
+        self.shown.is_some()
     }
 
     /// Longer side over shorter side, where that is more than [`WIDEST`].
@@ -43,7 +47,7 @@ impl Examined {
 
 /// Reads and decodes `picture` and looks for everything that can be told from one image alone.
 pub fn examine(picture: &Picture) -> Examined {
-    let mut found = Examined { content: None, pixels: None, size: None, defects: Vec::new() };
+    let mut found = Examined { content: None, shown: None, size: None, defects: Vec::new() };
     let bytes = match picture.bytes() {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -59,12 +63,34 @@ pub fn examine(picture: &Picture) -> Examined {
         Err(error) => found.defects.push((&error).into()),
         Ok((image, orientation)) => {
             found.size = Some([image.width, image.height]);
-            found.pixels = Some(hash(&image));
+            found.shown = Some(hash(&image));
             found.defects.extend(rotated(orientation));
             let tiny = tiny(&image);
             // A dot of one colour is tiny, and that is all there is to say.
             found.defects.extend(if tiny.is_some() { tiny } else { blank(&image) });
         }
+    }
+    found
+}
+
+/// Looks at `text`, a row of a table, for everything that can be told without a tokenizer.
+pub fn examine_text(text: &Picture) -> Examined {
+    let mut found = Examined { content: None, shown: None, size: None, defects: Vec::new() };
+    let bytes = match text.bytes() {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            found.defects.push((&error).into());
+            return found;
+        }
+    };
+    found.content = Some(Sha256::digest(&bytes).into());
+    let text = String::from_utf8_lossy(&bytes).to_lowercase();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    found.shown = Some(Sha256::digest(words.join(" ")).into());
+    let letters = text.chars().filter(|c| c.is_alphanumeric()).take(SHORT).count();
+    if letters < SHORT {
+        let detail = format!("{letters} letters and digits");
+        found.defects.push(Defect { kind: DefectKind::Short, detail });
     }
     found
 }
@@ -202,8 +228,21 @@ mod tests {
         let mut bmp = std::io::Cursor::new(Vec::new());
         image.write_to(&mut bmp, ::image::ImageFormat::Bmp).unwrap();
         let (a, b) = (of("a.png", &png), of("a.bmp", &bmp.into_inner()));
-        assert_eq!(a.pixels, b.pixels);
+        assert_eq!(a.shown, b.shown);
         assert_ne!(a.content, b.content);
+    }
+
+    #[test]
+    fn texts_that_differ_in_case_and_spaces_show_the_same() {
+        let of = |text: &str| examine_text(&Picture::from_bytes("t.tsv:2", text.as_bytes()));
+        let (a, b, c) = (of("A  good\tFilm"), of("a good film"), of("a good films"));
+        assert_eq!(a.shown, b.shown);
+        assert_ne!(a.content, b.content);
+        assert_ne!(b.shown, c.shown);
+        assert!(a.is_readable() && kinds(&a).is_empty());
+        for (text, short) in [("n/a !!!", true), ("ok 12", false), ("\u{597d}\u{770b}", true), ("superb", false)] {
+            assert_eq!(kinds(&of(text)), if short { vec![DefectKind::Short] } else { vec![] }, "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A list of images to leave out, as the doctor writes it and people edit it.
+//! A list of images and texts to leave out, as the doctor writes it and people edit it.
 //!
-//! A line is `path<TAB>kind<TAB>detail`; only the path counts. Empty lines and lines that begin with `#` say nothing, so
-//! a `#` before a line keeps its image. Paths are relative to the data; `./` before one is dropped.
+//! A line is `path<TAB>kind<TAB>detail`; only the path counts, which is `file:line` of a text. Empty lines and lines that begin with `#` say nothing, so
+//! a `#` before a line keeps its item. Paths are relative to the data; `./` before one is dropped.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::{DataError, Dataset, Item, SkipReason, Skipped};
 
-/// The paths of images to leave out.
+/// The paths of items to leave out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exclusions {
     paths: BTreeSet<String>,
@@ -43,13 +43,16 @@ impl Exclusions {
         self.paths.is_empty()
     }
 
-    /// Moves the images of the list from `data` to its skipped files. Returns the listed paths that `data` has not, as an
-    /// image or as something it left out already.
+    /// Moves the items of the list from `data` to what it skipped; a faulty row that it skipped itself counts as left out by
+    /// the list. Returns the listed paths that `data` has not, neither as an item nor as something it left out already.
     pub fn apply(&self, data: &mut Dataset) -> Vec<&str> {
         let mut unknown: BTreeSet<&str> = self.paths.iter().map(String::as_str).collect();
-        data.skipped.iter().for_each(|skipped| {
+        for skipped in &mut data.skipped {
             unknown.remove(skipped.path.as_str());
-        });
+            if skipped.reason.is_fault() && self.paths.contains(&skipped.path) {
+                skipped.reason = SkipReason::Excluded;
+            }
+        }
         let splits = [Some(&mut data.train), data.val.as_mut(), data.test.as_mut()];
         for items in splits.into_iter().flatten() {
             items.retain(|Item { picture, .. }| {
@@ -91,5 +94,19 @@ mod tests {
         let excluded = data.skipped.iter().filter(|s| s.reason == SkipReason::Excluded);
         assert_eq!(excluded.map(|s| s.path.as_str()).collect::<Vec<_>>(), ["train/a/2 x.jpg", "val/a/1.jpg"]);
         assert!(Exclusions::of("# nothing\n\n").is_empty());
+    }
+
+    #[test]
+    fn rows_are_named_by_file_and_line_and_faulty_ones_are_accounted_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.tsv");
+        std::fs::write(&path, "text\tlabel\na b\tx\nc d\t\ne f\ty\ng h\tx\ni\n").unwrap();
+        let mut data = Dataset::open(&path, &OpenOptions::default()).unwrap();
+        let list = Exclusions::of("r.tsv:3\tempty_label\t\nr.tsv:5\tduplicate\t\nr.tsv:99\n");
+        assert_eq!(list.apply(&mut data), ["r.tsv:99"]);
+        let left: Vec<&str> = data.train.iter().map(|i| i.picture.path()).collect();
+        assert_eq!(left, ["r.tsv:2", "r.tsv:4"]);
+        let skipped: Vec<_> = data.skipped.iter().map(|s| (s.path.as_str(), s.reason.name())).collect();
+        assert_eq!(skipped, [("r.tsv:3", "excluded"), ("r.tsv:6", "few_columns"), ("r.tsv:5", "excluded")]);
     }
 }

@@ -37,11 +37,11 @@ pub(crate) fn brief(session: &Session, data: &Path, parts: &Parts, train_labels:
             1 => Some(format!("1 {thing} cannot be used")),
             n => Some(format!("{n} {thing}s cannot be used")),
         };
-        let closer = format!("`headstart doctor {}` looks closer", data.display());
-        let closer = (parts.kind == Kind::Images).then_some(closer);
-        let said: Vec<String> = faulty.into_iter().chain(closer).collect();
-        if !said.is_empty() {
-            session.progress.note(&said.join("; "));
-        }
+        let closer = match parts.kind {
+            Kind::Images => format!("`headstart doctor {}` looks closer", data.display()),
+            Kind::Texts => format!("`headstart doctor {} --backbone DIR` looks closer", data.display()),
+        };
+        let said: Vec<String> = faulty.into_iter().chain([closer]).collect();
+        session.progress.note(&said.join("; "));
     }
 }

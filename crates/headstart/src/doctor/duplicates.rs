@@ -1,4 +1,4 @@
-//! Images that stand in the data more than once: groups, contradicting labels, and leaks between splits.
+//! Images or texts that stand in the data more than once: groups, contradicting labels, and leaks between splits.
 
 use super::images::Images;
 use super::near::Pair;
@@ -13,18 +13,18 @@ pub(super) struct Equal(pub(super) Vec<Vec<usize>>);
 pub(super) struct Leak {
     pub(super) first: usize,
     pub(super) held_out: usize,
-    /// Pixel for pixel, not nearly.
+    /// Pixel for pixel or word for word, not nearly.
     pub(super) equal: bool,
 }
 
 impl Equal {
-    /// The groups of images with the same hash of their content.
+    /// The groups of images with the same hash of what they show.
     pub(super) fn of(images: &Images, hashes: impl Iterator<Item = (usize, [u8; 32])>) -> Equal {
         let mut groups: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
         hashes.for_each(|(image, hash)| groups.entry(hash).or_default().push(image));
         let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
-        groups.iter_mut().for_each(|group| group.sort_by_key(|&i| images.path(i)));
-        groups.sort_by_key(|group| images.path(group[0]));
+        groups.iter_mut().for_each(|group| group.sort_by_key(|&i| images.order(i)));
+        groups.sort_by_key(|group| images.order(group[0]));
         Equal(groups)
     }
 
@@ -64,7 +64,7 @@ pub(super) fn leaks(images: &Images, equal: &Equal, near: &[Pair]) -> Vec<Leak> 
         }
     }
     let mut leaks: Vec<Leak> = leaks.into_values().collect();
-    leaks.sort_by_key(|leak| (!leak.equal, images.path(leak.held_out)));
+    leaks.sort_by_key(|leak| (!leak.equal, images.order(leak.held_out)));
     leaks
 }
 
@@ -91,7 +91,7 @@ pub(super) fn near_groups(images: &Images, pairs: &[Pair]) -> Vec<NearDuplicates
     let mut groups: Vec<NearDuplicates> = groups
         .into_values()
         .map(|mut group| {
-            group.sort_by_key(|&i| images.path(i));
+            group.sort_by_key(|&i| images.order(i));
             let similarity = group.iter().map(|i| ties[i]).fold(1.0, f32::min);
             NearDuplicates {
                 contradiction: images.contradict(&group),

@@ -2,6 +2,7 @@
 
 use super::DoctorReport;
 use crate::Error;
+use headstart_data::Kind;
 use headstart_weights::replace_file;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -12,7 +13,7 @@ const HEAD: &str = "# What `headstart doctor";
 
 /// A list of findings, one a line: `path<TAB>kind<TAB>detail`.
 ///
-/// Lines without `#` are images that are better left out: unusable ones, copies of another one under the same label, images
+/// Lines without `#` are images (or texts, by file and line) that are better left out: unusable ones, copies of another one under the same label, images
 /// under two labels, and of leaks the copy in the earlier split. Lines behind `#` should be looked at by a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FixList {
@@ -30,7 +31,11 @@ struct Line {
 impl FixList {
     /// The list for a report.
     pub fn of(report: &DoctorReport) -> FixList {
-        let mut lines = Vec::new();
+        let (mut lines, one) = (Vec::new(), report.kind.one());
+        let but = match report.kind {
+            Kind::Images => ", stored anew",
+            Kind::Texts => ", but for case or spaces",
+        };
         let mut line = |proposed, path: &str, kind, detail: String| {
             lines.push(Line { path: path.to_owned(), kind, detail, proposed });
         };
@@ -38,24 +43,25 @@ impl FixList {
             line(problem.kind.is_worthless(), &problem.path, problem.kind.name(), problem.detail.clone());
         }
         for group in &report.duplicates {
+            let but = if report.differing.contains(group) { but } else { "" };
             if report.contradictions.contains(group) {
                 for path in group {
                     let others: Vec<&str> = group.iter().filter(|p| *p != path).map(String::as_str).collect();
-                    let detail = format!("the same image under another label: {}", others.join(", "));
+                    let detail = format!("the same {one} under another label{but}: {}", others.join(", "));
                     line(true, path, "contradiction", detail);
                 }
             } else {
                 // Copies in other splits are leaks, below.
                 let leaked = |path: &String| report.leaks.iter().any(|leak| leak.contains(path));
                 for path in group[1..].iter().filter(|path| !leaked(path)) {
-                    line(true, path, "duplicate", format!("the same image as {}", group[0]));
+                    line(true, path, "duplicate", format!("the same {one} as {}{but}", group[0]));
                 }
             }
         }
         for (i, [first, held_out]) in report.leaks.iter().enumerate() {
             let is_equal = i < report.equal_leaks;
             let how = if is_equal { "" } else { "nearly " };
-            line(is_equal, first, "leak", format!("{how}the same image as {held_out}"));
+            line(is_equal, first, "leak", format!("{how}the same {one} as {held_out}"));
         }
         for group in &report.near_duplicates {
             for path in &group.paths[1..] {
@@ -78,7 +84,7 @@ impl FixList {
         FixList { lines }
     }
 
-    /// Lines that propose to leave an image out.
+    /// Lines that propose to leave something out.
     pub fn proposed(&self) -> usize {
         self.lines.iter().filter(|line| line.proposed).count()
     }
@@ -126,11 +132,11 @@ impl FixList {
             writeln!(w, "{HEAD} {data}` found: path, kind and detail, with tabs between them.")?;
             writeln!(
                 w,
-                "# `headstart train {data} --exclude FILE` leaves out the images of the lines without #."
+                "# `headstart train {data} --exclude FILE` leaves out what the lines without # name."
             )?;
             writeln!(
                 w,
-                "# Look at the others: take the # away to leave an image out, put one before a line to keep it."
+                "# Look at the others: take the # away to leave one out, put a # before a line to keep what it names."
             )?;
             for line in &self.lines {
                 // A name with a tab or a line break in it cannot stand on a line.

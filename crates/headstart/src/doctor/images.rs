@@ -1,11 +1,15 @@
-//! Images by name, label and split: what findings about several images speak of.
+//! Images or texts by name, label and split: what findings about several of them speak of.
+
+use headstart_data::{Kind, Picture};
 
 /// Which split may leak into which: from earlier ones into later ones.
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 
-/// Images in any order, and the names of their classes.
+/// Images or texts in any order, and the names of their classes.
 #[derive(Debug, Clone)]
 pub(crate) struct Images<'a> {
+    /// What they are.
+    pub(crate) kind: Kind,
     pub(crate) images: Vec<Image<'a>>,
     /// Empty where the data has no labels.
     pub(crate) classes: &'a [String],
@@ -14,7 +18,7 @@ pub(crate) struct Images<'a> {
 /// One of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Image<'a> {
-    pub(crate) path: &'a str,
+    pub(crate) picture: &'a Picture,
     /// The position of its class.
     pub(crate) label: Option<usize>,
     /// `train`, `val` or `test`.
@@ -22,8 +26,13 @@ pub(crate) struct Image<'a> {
 }
 
 impl Images<'_> {
+    /// The place of an image in a list.
+    pub(super) fn order(&self, image: usize) -> (&str, u64, &str) {
+        by_line(self.path(image))
+    }
+
     pub(super) fn path(&self, image: usize) -> &str {
-        self.images[image].path
+        self.images[image].picture.path()
     }
 
     /// Whether an image of both splits is a leak: `first` trains what `held_out` measures.
@@ -40,4 +49,11 @@ impl Images<'_> {
     pub(super) fn contradict(&self, images: &[usize]) -> bool {
         images.windows(2).any(|pair| self.images[pair[0]].label != self.images[pair[1]].label)
     }
+}
+
+/// A path as people order it: `r.tsv:9` comes before `r.tsv:10`.
+pub(super) fn by_line(path: &str) -> (&str, u64, &str) {
+    let parts = path.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
+    let (file, line) = parts.unwrap_or((path, 0));
+    (file, line, path)
 }

@@ -1,8 +1,8 @@
 //! The data doctor: what is wrong with a data set, before anything is trained on it.
 //!
 //! ```text
-//! Survey, examine      every file: defects, hashes of bytes and pixels     -> problems, duplicates
-//! extract              features of the usable images, from the cache       -> near duplicates, outliers
+//! Survey, examine      every file or row: defects, hashes of bytes and of what they show -> problems, duplicates
+//! extract              features of what is usable, from the cache          -> near duplicates, outliers
 //! held-out heads       logistic regression on the features, cross-validated -> suspects, leakage, shift
 //! ```
 //!
@@ -17,6 +17,7 @@ mod leakage;
 mod near;
 mod outliers;
 mod report;
+mod resemblance;
 mod rows;
 mod shift;
 mod suspects;
@@ -35,13 +36,14 @@ pub(crate) use training::findings;
 use self::duplicates::{Equal, leaks, near_groups};
 use self::files::Files;
 use self::rows::Rows;
-use crate::{Backbone, Error, Features, Session, SkippedFile, extract};
+use crate::{Backbone, Error, Features, Input, Session, SkippedFile, extract};
 use headstart_data::doctor::{Defect, Survey};
-use headstart_data::{Picture, Skipped};
+use headstart_data::{DataError, Kind, Picture, Skipped, TextColumns};
 use headstart_graph::Precision;
 use headstart_tensor::Tensor;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use headstart_models::Tokens;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What the doctor is told.
@@ -51,7 +53,9 @@ pub struct DoctorOptions {
     pub data: PathBuf,
     /// A second set, to compare with.
     pub against: Option<PathBuf>,
-    /// The network whose features are looked at: `arch` or `arch.tag`.
+    /// Where tables hold texts and labels.
+    pub columns: TextColumns,
+    /// The network whose features are looked at: `arch` or `arch.tag`; or a text encoder, as for `train`.
     pub backbone: String,
     /// Its precision.
     pub precision: Precision,
@@ -65,6 +69,7 @@ impl DoctorOptions {
         DoctorOptions {
             data: data.into(),
             against: None,
+            columns: TextColumns::default(),
             backbone: headstart_models::DEFAULT_BACKBONE.to_owned(),
             precision: Precision::F32,
             files_only: false,
@@ -78,20 +83,24 @@ impl DoctorOptions {
 /// Where the data or the network cannot be opened, or the run was interrupted: what is wrong with the data is in the report.
 pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport, Error> {
     let started = Instant::now();
-    let survey = Survey::of(&options.data)?;
-    let second = options.against.as_deref().map(Survey::of).transpose()?;
+    let survey = surveyed(session, &options.data, &options.columns)?;
+    let against = options.against.as_deref();
+    let second = against.map(|path| without_labels(path, &options.columns)).transpose()?;
     let mut backbone = match options.files_only {
         true => None,
-        false => {
-            let backbone = Backbone::open(session, &options.backbone, None)?;
-            backbone.input.preprocess("doctor")?;
-            Some(backbone)
-        }
+        false => Some(Backbone::open(session, &options.backbone, None)?),
     };
-    let files = Files::examine(session, survey, "files")?;
-    let second =
-        second.map(|survey| Files::examine(session, survey, "files of the second set")).transpose()?;
+    if let Some(Backbone { input, name, .. }) = &backbone {
+        let mut paths = std::iter::once(options.data.as_path()).chain(against);
+        paths.try_for_each(|path| input.expect(name, path, &options.columns))?;
+    }
+    let tokens = backbone.as_ref().and_then(tokens).cloned();
+    let files = Files::examine(session, survey, tokens.as_ref(), "files")?;
+    let second = second
+        .map(|survey| Files::examine(session, survey, tokens.as_ref(), "files of the second set"))
+        .transpose()?;
     let mut report = DoctorReport {
+        kind: files.survey.kind,
         data: options.data.display().to_string(),
         files: files.examined.len(),
         problems: files.problems(),
@@ -106,6 +115,8 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
     report.duplicates = equal.0.iter().map(|group| all.paths(group)).collect();
     let contradictions = equal.0.iter().filter(|group| all.contradict(group));
     report.contradictions = contradictions.map(|group| all.paths(group)).collect();
+    report.differing =
+        equal.0.iter().filter(|group| files.differ(group)).map(|group| all.paths(group)).collect();
 
     let mut near = Vec::new();
     if let Some(backbone) = &mut backbone {
@@ -137,6 +148,34 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
         + untrained.filter(|m| !report.balance[&m.class].values().all(|&n| n == 0)).count();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// The data, with a word where no column of labels was found and none was asked for.
+fn surveyed(session: &Session, path: &Path, columns: &TextColumns) -> Result<Survey, Error> {
+    let survey = Survey::of(path, columns)?;
+    if survey.kind == Kind::Texts && survey.classes.is_empty() {
+        let path = path.display();
+        session.progress.note(&format!(
+            "{path} has no column `label`, so its texts are looked at without labels; --label-column names one"
+        ));
+    }
+    Ok(survey)
+}
+
+/// A set whose labels do not matter, so that they may be missing.
+fn without_labels(path: &Path, columns: &TextColumns) -> Result<Survey, Error> {
+    Ok(match Survey::of(path, columns) {
+        Err(DataError::TextColumns { .. }) => Survey::of(path, &TextColumns { label: None, ..columns.clone() }),
+        survey => survey,
+    }?)
+}
+
+/// How texts become what the network reads; none of a network of images.
+fn tokens(backbone: &Backbone) -> Option<&Tokens> {
+    match &backbone.input {
+        Input::Image(_) => None,
+        Input::Text(tokens) => Some(tokens),
+    }
 }
 
 fn pictures<'a>(files: &'a Files, images: &[usize]) -> Vec<&'a Picture> {
@@ -193,7 +232,7 @@ fn compare(
     let here: Vec<f32> = own.iter().flat_map(|&row| rows.values.row(row).iter().copied()).collect();
     let here = Tensor::new([own.len(), d], here)?;
     let Some(auc) = shift::auc(session, &here, &there.values)? else { return Ok(None) };
-    let hash = |files: &Files, image: usize| files.examined[image].pixels;
+    let hash = |files: &Files, image: usize| files.examined[image].shown;
     let known: BTreeMap<_, &str> =
         rows.images.iter().map(|&image| (hash(files, image), files.path(image))).collect();
     let shared = usable.iter().filter_map(|&image| {
@@ -203,7 +242,7 @@ fn compare(
         against: options.against.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
         files: usable.len(),
         auc,
-        meaning: shift::meaning(auc).to_owned(),
+        meaning: shift::meaning(auc, files.survey.kind),
         shared: shared.collect(),
     }))
 }

@@ -31,9 +31,9 @@ pub(super) struct Pair {
     pub(super) similarity: f32,
 }
 
-/// All pairs of rows of `features` `[n, d]` with a cosine of at least [`SAME`] (of a row with later ones at most
+/// All pairs of rows of `features` `[n, d]` with a cosine of at least `same` (of a row with later ones at most
 /// [`MOST`]), in order.
-pub(super) fn pairs(session: &Session, features: &Tensor) -> Result<Vec<Pair>, Error> {
+pub(super) fn pairs(session: &Session, features: &Tensor, same: f32) -> Result<Vec<Pair>, Error> {
     let units = Units::of(features, session.pool);
     let short = units.short(session)?;
     let blocks = units.len().div_ceil(BLOCK);
@@ -55,14 +55,14 @@ pub(super) fn pairs(session: &Session, features: &Tensor) -> Result<Vec<Pair>, E
                 }
                 passed
             };
-            let mut passed = passes(&short.bounds(a, b), SAME - MARGIN);
+            let mut passed = passes(&short.bounds(a, b), same - MARGIN);
             if passed.len() > BLOCK * BLOCK / DENSE {
-                passed = passes(&units.cosines(a, b), SAME);
+                passed = passes(&units.cosines(a, b), same);
             } else {
                 passed.iter_mut().for_each(|(i, j, value)| *value = units.cosine(*i, *j));
             }
-            let same = passed.into_iter().filter(|(_, _, value)| *value >= SAME);
-            found.extend(same.map(|(a, b, similarity)| Pair { a, b, similarity }));
+            let passed = passed.into_iter().filter(|(_, _, value)| *value >= same);
+            found.extend(passed.map(|(a, b, similarity)| Pair { a, b, similarity }));
             keep_best(&mut found);
         }
         session.progress.advance(1);
@@ -96,7 +96,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (home, pool, stop) = (Home::at(folder.path()), Pool::new(threads), false.into());
         let session = Session { home: &home, pool: &pool, progress: &Quiet, interrupt: &stop };
-        pairs(&session, features).unwrap()
+        pairs(&session, features, SAME).unwrap()
     }
 
     /// Rows around a common direction, as features are; every tenth is a copy of the one before with noise.

@@ -1,23 +1,31 @@
 //! What the doctor found, as programs read it.
 
 use crate::SkippedFile;
+use headstart_data::Kind;
 use headstart_data::doctor::DefectKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What the doctor found. Paths are relative to the data.
+/// What the doctor found. Paths are relative to the data; a text is called by file and line. What is said of images holds
+/// for texts.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct DoctorReport {
+    /// What was looked at; not part of the JSON.
+    #[serde(skip)]
+    pub kind: Kind,
     /// The data.
     pub data: String,
     /// Image files looked at, the unusable ones included.
     pub files: usize,
-    /// Defects of files and folders, by path.
+    /// Defects of files, folders and rows, by path.
     pub problems: Vec<Problem>,
     /// Images whose centre crop leaves most of them out.
     pub aspect: Vec<Aspect>,
-    /// Groups of images that are equal byte for byte or pixel for pixel, each sorted, by their first path.
+    /// Groups of images that are equal byte for byte or pixel for pixel, or of texts that are equal word for word, each
+    /// sorted, by their first path.
     pub duplicates: Vec<Vec<String>>,
+    /// Those of `duplicates` whose bytes differ: images that were stored anew, texts that differ in case or spaces.
+    pub differing: Vec<Vec<String>>,
     /// Those of `duplicates` that have more than one label.
     pub contradictions: Vec<Vec<String>>,
     /// Groups of images that are nearly the same; of equal ones the first stands for all.
@@ -56,16 +64,17 @@ pub struct DoctorReport {
     pub seconds: f64,
 }
 
-/// A defect of a file or folder.
+/// A defect of a file, a folder or a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The file or folder.
+    /// The file, folder or row.
     pub path: String,
     /// What is wrong.
     pub kind: DefectKind,
     /// In words.
     pub detail: String,
-    /// Whether it should be mended. Others are remarks: photos turned by EXIF, hidden files.
+    /// Whether it should be mended. Others are remarks: photos turned by EXIF, hidden
+    /// files, texts that are very short or longer than the network reads.
     pub fault: bool,
 }
 
@@ -145,6 +154,6 @@ pub struct Shift {
     pub auc: f64,
     /// What that means.
     pub meaning: String,
-    /// Images of the first set that are pixel for pixel in the second: path there, path here.
+    /// Images of the first set that are pixel for pixel (texts word for word) in the second: path there, path here.
     pub shared: Vec<[String; 2]>,
 }

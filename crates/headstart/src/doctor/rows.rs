@@ -1,15 +1,16 @@
-//! The features of images.
+//! The features of images or texts.
 
 use super::images::Images;
-use super::near;
+use super::{near, resemblance};
 use crate::{Error, Session};
+use headstart_data::Kind;
 use headstart_tensor::Tensor;
 
-/// The features of some of the images.
+/// The features of some of them.
 pub(super) struct Rows<'a> {
     /// `[n, d]`.
     pub(super) values: &'a Tensor,
-    /// The image of each row.
+    /// The image or text of each row.
     pub(super) images: Vec<usize>,
     pub(super) of: &'a Images<'a>,
 }
@@ -29,9 +30,17 @@ impl Rows<'_> {
         Some((targets.collect::<Option<Vec<usize>>>()?, self.of.classes))
     }
 
-    /// Pairs of images that are nearly the same.
+    /// Pairs that are nearly the same: by their features, and texts by their letters too.
     pub(super) fn near(&self, session: &Session) -> Result<Vec<near::Pair>, Error> {
-        let pairs = near::pairs(session, self.values)?.into_iter();
-        Ok(pairs.map(|p| near::Pair { a: self.images[p.a], b: self.images[p.b], ..p }).collect())
+        let same = match self.of.kind {
+            Kind::Images => near::SAME,
+            Kind::Texts => resemblance::COSINE,
+        };
+        let pairs = near::pairs(session, self.values, same)?.into_iter();
+        let pairs = pairs.map(|p| near::Pair { a: self.images[p.a], b: self.images[p.b], ..p }).collect();
+        Ok(match self.of.kind {
+            Kind::Images => pairs,
+            Kind::Texts => resemblance::resembling(session, self.of, pairs),
+        })
     }
 }

@@ -1,12 +1,13 @@
-//! Whether two sets of images come from the same source: a classifier is told to tell them apart.
+//! Whether two sets of images or texts come from the same source: a classifier is told to tell them apart.
 
 use super::suspects::strength;
 use crate::head::{Folds, Labelled, held_out_probabilities};
 use crate::metrics::Separation;
 use crate::{Error, Session};
+use headstart_data::Kind;
 use headstart_tensor::{Rng, Tensor};
 
-/// Images of each set, at most: the area is known to about a hundredth then.
+/// Items of each set, at most: the area is known to about a hundredth then.
 const MOST: usize = 3000;
 /// Folds of the cross-validation.
 const FOLDS: usize = 5;
@@ -46,14 +47,17 @@ pub(super) fn auc(session: &Session, here: &Tensor, there: &Tensor) -> Result<Op
 }
 
 /// What an area means for whoever wants to train on one set and predict on the other.
-pub(super) fn meaning(auc: f64) -> &'static str {
+pub(super) fn meaning(auc: f64, kind: Kind) -> String {
+    let (what, adapt) = (kind.many(), if kind == Kind::Images { ", or adapt to it" } else { "" });
     match auc {
-        a if a < 0.6 => "the sets look alike: what is measured on one should hold on the other",
-        a if a < 0.8 => "the sets differ a little: an accuracy from one is only a guide for the other",
-        a if a < 0.95 => "the sets differ: measure on images of the other before trusting an accuracy",
-        _ => {
-            "the sets can be told apart at a glance: an accuracy on one says little about the other; \
-              label some images of it, or adapt to it"
+        a if a < 0.6 => "the sets look alike: what is measured on one should hold on the other".to_owned(),
+        a if a < 0.8 => "the sets differ a little: an accuracy from one is only a guide for the other".to_owned(),
+        a if a < 0.95 => {
+            format!("the sets differ: measure on {what} of the other before trusting an accuracy")
         }
+        _ => format!(
+            "the sets can be told apart at a glance: an accuracy on one says little about the other; label some {what} of \
+             it{adapt}"
+        ),
     }
 }

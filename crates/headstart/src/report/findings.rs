@@ -13,10 +13,7 @@ const ROWS: usize = 100;
 pub(super) fn section(h: &mut Html, page: &Page, session: &Session) {
     h.section("findings", "Duplicates and likely label errors", |h| {
         let Some(found) = &page.findings else {
-            h.note(match page.kind {
-                Kind::Images => "This run did not look for them: `headstart doctor DATA` does.",
-                Kind::Texts => "This run did not look for them: `headstart train` does.",
-            });
+            h.note("This run did not look for them: `headstart doctor DATA` does.");
             return;
         };
         leaks(h, page, found);

@@ -4,7 +4,7 @@ use crate::doctor::{self, Findings, Image, Images};
 use crate::metrics::Answer;
 use crate::parts::Parts;
 use crate::{Error, Features, Session};
-use headstart_data::{Item, Kind, Picture};
+use headstart_data::{Item, Picture};
 use headstart_tensor::Tensor;
 
 /// Suspects whose images are kept to be shown.
@@ -26,8 +26,8 @@ pub(super) fn doubts(
         features.kept.iter().map(image).collect::<Vec<(Picture, usize, &'static str)>>()
     };
     let all = [of(&parts.train, train, "train"), of(&parts.val, val, "val")].concat();
-    let images = all.iter().map(|(p, label, split)| Image { path: p.path(), label: Some(*label), split });
-    let images = Images { images: images.collect(), classes: &parts.classes };
+    let images = all.iter().map(|(p, label, split)| Image { picture: p, label: Some(*label), split });
+    let images = Images { kind: parts.kind, images: images.collect(), classes: &parts.classes };
     let hashes = [&train.hashes[..], &val.hashes].concat();
     let d = train.values.row_len();
     // Of several views the first is the centre.
@@ -37,10 +37,9 @@ pub(super) fn doubts(
     let suspected = suspects.into_iter().take(SUSPECTED).map(|i| all[i].0.clone()).collect();
     if !found.suspects.is_empty() || !found.duplicates.is_empty() {
         let what = parts.kind.many();
-        let lists = if parts.kind == Kind::Images { "`headstart doctor`" } else { "the report" };
         session.progress.note(&format!(
             "labels that look wrong: {}; groups of {what} that are the same or nearly so: {}; validation {what} that stand \
-             nearly among those for training: {} ({lists} lists them)",
+             nearly among those for training: {} (`headstart doctor` lists them)",
             found.suspects.len(),
             found.duplicates.len(),
             found.leaks.len()
