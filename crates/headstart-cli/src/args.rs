@@ -27,7 +27,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "headstart", version)]
 pub(crate) struct Args {
-    /// Print one JSON object on standard output (predict: a line an item).
+    /// Print one JSON object on standard output (predict, explain of texts: a line an item).
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Say what is in images, or what texts are.
     Predict(Predict),
-    /// Show where a network looked: heat over the picture, by Grad-CAM.
+    /// Show why a classifier answers as it does: heat over the picture by Grad-CAM, or words with weights.
     Explain(Explain),
     /// Write the features of images or texts as a NumPy file.
     Embed(Embed),
@@ -249,14 +249,22 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 pub(crate) struct Explain {
     /// A model file, or the name of a pre-trained network.
     pub(crate) model: String,
-    /// The image.
-    pub(crate) image: PathBuf,
+    /// The image; for a model of texts files of lines, CSV, TSV or JSON lines. `FILE:17` is the text of one line.
+    #[arg(required_unless_present = "text", value_name = "FILE")]
+    pub(crate) item: Option<PathBuf>,
+    /// A text; may be given again for others.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// The column of the texts in tables: its name, or its number, from 1, where no line names columns; `text` where not
+    /// given.
+    #[arg(long, value_name = "NAME|N", value_parser = column)]
+    pub(crate) text_column: Option<Column>,
     /// What speaks for this class, not for the most probable one.
     #[arg(long, value_name = "NAME")]
     pub(crate) class: Option<String>,
-    /// The picture to write, PNG or JPEG by its name.
-    #[arg(short, long, value_name = "FILE", default_value = "overlay.png")]
-    pub(crate) output: PathBuf,
+    /// The picture to write, PNG or JPEG by its name; `overlay.png` where not given. Texts have none.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

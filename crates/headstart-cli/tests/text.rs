@@ -271,6 +271,9 @@ fn what_does_not_fit_is_refused_in_words() {
     }
     std::fs::create_dir(place.path("mpnet")).unwrap();
     std::fs::write(place.path("mpnet/config.json"), "{\"model_type\": \"mpnet\"}").unwrap();
+    if cfg!(feature = "embedded-weights") {
+        assert!(refused("doctor reviews.tsv").contains("name a text encoder with --backbone DIR"));
+    }
     for (line, message) in [
         (
             "train reviews.tsv --backbone mpnet".into(),
@@ -292,8 +295,15 @@ fn what_does_not_fit_is_refused_in_words() {
         (format!("predict {ENCODER} reviews.tsv"), "a text encoder has no classes of its own"),
         ("finetune m.safetensors reviews.tsv --augment light".into(), "--augment works on images"),
         ("finetune m.safetensors data".into(), "data holds images, and tiny_encoder reads texts"),
-        ("explain m.safetensors data/red/0.png".into(), "explain works on images"),
-        ("doctor reviews.tsv".into(), "reviews.tsv holds texts, and this looks at images only"),
+        ("explain m.safetensors data/red/0.png".into(), "is an image"),
+        ("explain m.safetensors reviews.tsv -o x.png".into(), "is a model of texts"),
+        ("explain m.safetensors reviews.tsv:99".into(), "no text begins in line 99 of reviews.tsv"),
+        ("explain m.safetensors reviews.tsv --class so".into(), "the model knows neg, pos"),
+        ("explain m.safetensors".into(), "<FILE>"),
+        (format!("doctor data {encoder}"), "data holds images, and tiny_encoder reads texts"),
+        (format!("doctor reviews.tsv --against data {encoder}"), "data holds images"),
+        (format!("doctor reviews.tsv --precision int8 {encoder}"), "int8 works on images"),
+        ("doctor reviews.tsv --label-column mood --files-only".into(), "it has: text, label"),
     ] {
         let found = refused(&line);
         assert!(found.contains(message), "{line}: {found}");

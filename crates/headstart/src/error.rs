@@ -164,6 +164,20 @@ pub enum Error {
         /// The network.
         name: String,
     },
+    /// Which words counted cannot be said of such a network.
+    #[error(
+        "{name} has no word embeddings that all else follows from, which the weights of words need: encoders of the BERT architecture have"
+    )]
+    NoWordEmbeddings {
+        /// The network.
+        name: String,
+    },
+    /// A text of which the tokenizer makes nothing.
+    #[error("the tokenizer makes nothing of the text: {detail}")]
+    NoTokens {
+        /// What it says.
+        detail: String,
+    },
     /// There is no class of that name.
     #[error(
         "there is no class `{name}`{}: {}",

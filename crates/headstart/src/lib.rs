@@ -51,7 +51,10 @@ pub use doctor::{DoctorOptions, DoctorReport, FixList, doctor};
 pub use embed::{EmbedReport, embed};
 pub use error::Error;
 pub use evaluate::{EvalReport, OtherImages, Uncalibrated, evaluate, evaluate_columns, evaluate_other};
-pub use explain::{ExplainReport, Explainer, Explanation, Heatmap, explain};
+pub use explain::{
+    ExplainReport, Explainer, Explanation, Heatmap, TextExplainer, TextExplanation, TextReport, TokenWeight,
+    WordWeight, explain, explain_texts,
+};
 pub use features::{Features, activations, extract};
 pub use fine_tune::{TuneOptions, TuneRecipe, TuneReport, fine_tune};
 pub use fit::{Epoch, fit_epochs};

@@ -104,7 +104,10 @@ fn summary(report: &DoctorReport) -> String {
         let count = report.problems.iter().filter(|problem| problem.kind == *kind).count();
         (count > 0).then(|| format!("{count} {}", kind.name()))
     });
-    line(if report.kind == Kind::Images { "files" } else { "rows" }, none_or(counts.collect::<Vec<_>>().join(", "), "nothing wrong"));
+    line(
+        if report.kind == Kind::Images { "files" } else { "rows" },
+        none_or(counts.collect::<Vec<_>>().join(", "), "nothing wrong"),
+    );
     let (groups, contradictions) = (report.duplicates.len(), report.contradictions.len());
     let labels =
         if contradictions > 0 { format!(" ({contradictions} under two labels)") } else { String::new() };

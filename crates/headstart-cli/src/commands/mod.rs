@@ -19,6 +19,7 @@ pub(crate) mod pull;
 mod rank;
 mod report;
 mod skipped;
+mod texts;
 mod train;
 
 use crate::args::{self, Command};

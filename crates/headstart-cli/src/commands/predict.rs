@@ -1,19 +1,15 @@
 //! `headstart predict`: what is in images or what texts are, a line each as soon as it is known.
 
+use super::texts;
 use crate::args::Predict;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::progress::Talk;
 use crate::table::percent;
 use crate::workplace::Workplace;
-use anyhow::Context;
-use headstart::data::{
-    DataError, Kind, Picture, SkipReason, Skipped, TextColumns, open_unlabelled, open_unlabelled_texts,
-    texts_of_lines,
-};
+use headstart::data::{Kind, Picture, SkipReason, Skipped, open_unlabelled};
 use headstart::models::Home;
 use headstart::{Classifier, Prediction};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Predict, printer: &Printer) -> anyhow::Result<Outcome> {
@@ -25,7 +21,7 @@ pub(crate) fn run(args: &Predict, printer: &Printer) -> anyhow::Result<Outcome> 
             anyhow::bail!("--text is for models of texts, {} is one of images", args.model)
         }
         Kind::Images => pictures(&args.items)?,
-        Kind::Texts => texts(args)?,
+        Kind::Texts => texts::given(&args.text, &args.items, args.text_column.as_ref())?,
     };
     let workplace = Workplace::open(args.threads.count, Talk::notes(*printer))?;
     let mut outcome = Outcome::Fine;
@@ -54,7 +50,7 @@ fn pictures(paths: &[PathBuf]) -> anyhow::Result<(Vec<Picture>, Vec<Skipped>)> {
     let (mut pictures, mut skipped) = (Vec::new(), Vec::new());
     for path in paths {
         if path == Path::new("-") {
-            pictures.push(Picture::from_bytes("-", standard_input()?));
+            pictures.push(Picture::from_bytes("-", texts::standard_input()?));
         } else {
             let (found, left) = open_unlabelled(std::slice::from_ref(path))?;
             pictures.extend(found);
@@ -62,39 +58,6 @@ fn pictures(paths: &[PathBuf]) -> anyhow::Result<(Vec<Picture>, Vec<Skipped>)> {
         }
     }
     Ok((pictures, skipped))
-}
-
-/// The texts that were given and named, in their order.
-fn texts(args: &Predict) -> anyhow::Result<(Vec<Picture>, Vec<Skipped>)> {
-    let columns = TextColumns { text: args.text_column.clone(), label: None };
-    let (mut texts, mut skipped) = (Vec::new(), Vec::new());
-    for (i, text) in args.text.iter().enumerate() {
-        let name = if args.text.len() == 1 { "text".to_owned() } else { format!("text {}", i + 1) };
-        match text.trim() {
-            "" => skipped.push(Skipped { path: name, reason: SkipReason::EmptyText }),
-            text => texts.push(Picture::from_bytes(name, text.as_bytes())),
-        }
-    }
-    for path in &args.items {
-        let (found, left) = if path == Path::new("-") {
-            texts_of_lines("-", &standard_input()?)
-        } else {
-            let found = open_unlabelled_texts(std::slice::from_ref(path), &columns);
-            found.map_err(|error| match error {
-                DataError::Missing { .. } => anyhow::anyhow!("{error}; --text gives a text itself"),
-                other => other.into(),
-            })?
-        };
-        texts.extend(found);
-        skipped.extend(left);
-    }
-    Ok((texts, skipped))
-}
-
-fn standard_input() -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-    Ok(bytes)
 }
 
 /// `photo.jpg: cat 98.1 %, dog 1.2 %`.

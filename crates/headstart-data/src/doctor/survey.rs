@@ -125,7 +125,10 @@ mod tests {
         write("plain.tsv", "id\ttext\n1\tfine\n2\t \n");
         let of = |name: &str, columns: &TextColumns| Survey::of(&folder.path().join(name), columns);
         let survey = of("r.csv", &TextColumns::default()).unwrap();
-        assert_eq!((survey.kind, &survey.classes[..]), (Kind::Texts, &["neg".to_owned(), "pos".to_owned()][..]));
+        assert_eq!(
+            (survey.kind, &survey.classes[..]),
+            (Kind::Texts, &["neg".to_owned(), "pos".to_owned()][..])
+        );
         let texts: Vec<_> = survey.images.iter().map(|i| (i.picture.path(), i.label, i.split)).collect();
         assert_eq!(texts, [("r.csv:2", Some(1), "train"), ("r.csv:3", Some(0), "val")]);
         let skipped: Vec<_> = survey.skipped.iter().map(|s| (s.path.as_str(), s.reason.name())).collect();

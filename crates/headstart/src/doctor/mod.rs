@@ -40,9 +40,9 @@ use crate::{Backbone, Error, Features, Input, Session, SkippedFile, extract};
 use headstart_data::doctor::{Defect, Survey};
 use headstart_data::{DataError, Kind, Picture, Skipped, TextColumns};
 use headstart_graph::Precision;
+use headstart_models::Tokens;
 use headstart_tensor::Tensor;
 use std::collections::BTreeMap;
-use headstart_models::Tokens;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -165,7 +165,9 @@ fn surveyed(session: &Session, path: &Path, columns: &TextColumns) -> Result<Sur
 /// A set whose labels do not matter, so that they may be missing.
 fn without_labels(path: &Path, columns: &TextColumns) -> Result<Survey, Error> {
     Ok(match Survey::of(path, columns) {
-        Err(DataError::TextColumns { .. }) => Survey::of(path, &TextColumns { label: None, ..columns.clone() }),
+        Err(DataError::TextColumns { .. }) => {
+            Survey::of(path, &TextColumns { label: None, ..columns.clone() })
+        }
         survey => survey,
     }?)
 }

@@ -51,7 +51,9 @@ pub(super) fn meaning(auc: f64, kind: Kind) -> String {
     let (what, adapt) = (kind.many(), if kind == Kind::Images { ", or adapt to it" } else { "" });
     match auc {
         a if a < 0.6 => "the sets look alike: what is measured on one should hold on the other".to_owned(),
-        a if a < 0.8 => "the sets differ a little: an accuracy from one is only a guide for the other".to_owned(),
+        a if a < 0.8 => {
+            "the sets differ a little: an accuracy from one is only a guide for the other".to_owned()
+        }
         a if a < 0.95 => {
             format!("the sets differ: measure on {what} of the other before trusting an accuracy")
         }

@@ -1,4 +1,5 @@
-//! Where a convolutional network looked: Grad-CAM (R. R. Selvaraju et al. 2017, "Grad-CAM: Visual explanations from deep
+//! Why a classifier answers as it does. Of texts: which words spoke for the answer (`words`). Of images: where a convolutional
+//! network looked, Grad-CAM (R. R. Selvaraju et al. 2017, "Grad-CAM: Visual explanations from deep
 //! networks via gradient-based localization", ICCV).
 //!
 //! With `A [h, w, k]` the last map of features before pooling and `y` the logit of a class:
@@ -14,21 +15,26 @@
 mod heatmap;
 mod overlay;
 mod picture;
+mod text;
+mod words;
 
 pub use heatmap::Heatmap;
 pub use picture::{ExplainReport, explain};
+pub use text::{TextReport, explain_texts};
+pub use words::{TextExplainer, TextExplanation, TokenWeight, WordWeight};
 
 use crate::head::LinearHead;
+use crate::loss::log_sum_exp;
 use crate::metrics::argmax;
-use crate::{Backbone, Error, Session};
+use crate::{Backbone, Classifier, Error, Session};
 use headstart_data::{Preprocess, RgbImage, View};
 use headstart_graph::{
-    BatchNorm2d, BnStats, Freeze, Graph, GraphBuilder, NodeId, Op, Params, Trainer, Trunk,
+    BatchNorm2d, BnStats, Freeze, Graph, GraphBuilder, NodeId, Op, Params, Trainer, Trunk, nearest,
 };
 use headstart_tensor::Tensor;
 
-/// The norm between both parts.
-const SHIFT: &str = "grad_cam.shift";
+/// What stands between both parts and changes nothing.
+const SHIFT: &str = "explain.shift";
 
 /// Finds where a convolutional network looked. Always in f32, whatever the precision of the model.
 #[derive(Debug)]
@@ -66,12 +72,12 @@ impl Explainer {
             return Err(Error::NotConvolutional { name: backbone.name.clone() });
         };
         let trunk = Trunk::compile(&graph.prefix(map)?, &backbone.params)?;
-        let tail = behind_a_shift(&graph, map)?;
+        let channels = trunk.output().dims().last().copied().unwrap_or(0);
+        let tail = behind_a_shift(&graph, map, Op::BatchNorm2d(BatchNorm2d { channels, eps: 0.0 }))?;
         let mut params = Params::default();
         for (part, value) in [("weight", &head.weight), ("bias", &head.bias)] {
             params.insert(format!("{}.{part}", backbone.classifier), value.clone());
         }
-        let channels = trunk.output().dims().last().copied().unwrap_or(0);
         for (part, value) in [("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)] {
             params.insert(format!("{SHIFT}.{part}"), Tensor::full([channels], value));
         }
@@ -173,19 +179,33 @@ fn last_map(graph: &Graph) -> Option<NodeId> {
     pools.then_some(id)
 }
 
-/// What lies behind `map`, with a norm in front of it.
-fn behind_a_shift(graph: &Graph, map: NodeId) -> Result<Graph, Error> {
-    let tail = graph.suffix(map)?;
+/// What lies behind the node `at`, with `shift` in front of it.
+fn behind_a_shift(graph: &Graph, at: NodeId, shift: Op) -> Result<Graph, Error> {
+    let tail = graph.suffix(at)?;
     let mut builder = GraphBuilder::new(tail.input().clone());
-    let channels = builder.channels(builder.input());
-    let norm = Op::BatchNorm2d(BatchNorm2d { channels, eps: 0.0 });
-    let mut ids = vec![builder.add(SHIFT, norm, &[builder.input()])?];
+    let mut ids = vec![builder.add(SHIFT, shift, &[builder.input()])?];
     for node in &tail.nodes()[1..] {
         builder.stage(&node.stage);
         let inputs: Vec<NodeId> = node.inputs.iter().map(|i| ids[i.index()]).collect();
         ids.push(builder.add(&node.name, node.op.clone(), &inputs)?);
     }
     Ok(builder.finish())
+}
+
+/// The probability of a class, by the classifier's temperature.
+fn probability(classifier: &Classifier, logits: &[f32], class: usize) -> f64 {
+    let temperature = classifier.temperature();
+    let logits: Vec<f32> = logits.iter().map(|&z| (f64::from(z) / temperature) as f32).collect();
+    (f64::from(logits[class]) - log_sum_exp(&logits)).exp()
+}
+
+/// The position of the class `name`.
+fn position(labels: &[String], name: &str) -> Result<usize, Error> {
+    labels.iter().position(|label| label == name).ok_or_else(|| Error::UnknownClass {
+        name: name.to_owned(),
+        nearest: nearest(name, labels.iter().map(String::as_str)),
+        classes: labels.to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -216,7 +236,8 @@ mod tests {
     #[test]
     fn the_tail_keeps_its_layers_behind_the_shift() {
         let graph = ARCHITECTURES.iter().find(|a| a.name == "vgg11").unwrap().build(64, 10).unwrap();
-        let tail = behind_a_shift(&graph, last_map(&graph).unwrap()).unwrap();
+        let norm = Op::BatchNorm2d(BatchNorm2d { channels: 512, eps: 0.0 });
+        let tail = behind_a_shift(&graph, last_map(&graph).unwrap(), norm).unwrap();
         let names: Vec<&str> = tail.nodes().iter().map(|n| n.name.as_str()).collect();
         assert_eq!(names[..4], ["input", SHIFT, "features.20", "avgpool"]);
         assert_eq!(tail.output().dims(), [10]);

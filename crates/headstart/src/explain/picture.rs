@@ -1,11 +1,9 @@
 //! One picture explained: heat over it, written to a file, and what was found in words and numbers.
 
-use super::{Explainer, Heatmap};
-use crate::loss::log_sum_exp;
+use super::{Explainer, Heatmap, position, probability};
 use crate::metrics::argmax;
 use crate::{Classifier, Error, Session};
 use headstart_data::{ImageError, Picture, RgbImage};
-use headstart_graph::nearest;
 use headstart_weights::replace_file;
 use serde::Serialize;
 use std::io::Write;
@@ -60,13 +58,10 @@ pub fn explain(
     let found = explainer.explain(session, &image, class)?;
     let bytes = encode(&explainer.overlay(&image, &found.heat)).map_err(unreadable)?;
     replace_file(output, |out| out.write_all(&bytes)).map_err(Error::io("write", output))?;
-    let temperature = classifier.temperature();
-    let logits: Vec<f32> = found.logits.iter().map(|&z| (f64::from(z) / temperature) as f32).collect();
-    let probability = f64::from(logits[found.class]) - log_sum_exp(&logits);
     Ok(ExplainReport {
         path: picture.path().to_owned(),
         class: labels[found.class].clone(),
-        probability: probability.exp(),
+        probability: probability(classifier, &found.logits, found.class),
         predicted: labels[argmax(&found.logits)].clone(),
         layer: explainer.layer().to_owned(),
         heat: found.heat,
@@ -102,12 +97,4 @@ fn check(picture: &Picture, output: &Path) -> Result<(), Error> {
         return bad("a file in a folder that exists");
     }
     Ok(())
-}
-
-fn position(labels: &[String], name: &str) -> Result<usize, Error> {
-    labels.iter().position(|label| label == name).ok_or_else(|| Error::UnknownClass {
-        name: name.to_owned(),
-        nearest: nearest(name, labels.iter().map(String::as_str)),
-        classes: labels.to_vec(),
-    })
 }
