@@ -241,13 +241,66 @@ fn the_report_shows_mistakes_as_text() {
     train(&place, "reviews.tsv -o m.safetensors");
     place.json("eval m.safetensors reviews.tsv --json --report eval.html");
     let page = std::fs::read_to_string(place.path("eval.html")).unwrap();
-    assert!(page.contains("&lt;b&gt;film&lt;/b&gt; &amp; was great"));
+    assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"));
+    // Words are marked by their weight, with a legend in both lists.
+    assert_eq!(page.matches("speaks for the answer and not for the ").count(), 2);
+    assert!(page.matches("<mark class=\"right level-").count() > 24, "{}", page.matches("<mark ").count());
+    assert_eq!(page.matches("class=\"said weighed\"").count(), 24);
     // At least the four, whose texts are there with both labels.
     assert!(page.contains(" of 64 answers wrong") && page.contains("Texts by label and answer"));
     assert!(page.contains("class=\"gallery texts\""));
     assert!(!page.contains("<img") && !page.contains("Where the network looked"));
     let page = std::fs::read_to_string(place.path("m.report.html")).unwrap();
     assert!(page.contains("trained by others on other texts") && page.contains("class=\"said\""));
+}
+
+#[test]
+fn an_answer_is_explained_word_by_word() {
+    let place = Place::new();
+    reviews(&place);
+    train(&place, "reviews.tsv -o m.safetensors");
+    let asked = |line: &str, text: Option<&str>| {
+        let mut command = place.command(&format!("explain m.safetensors {line}"));
+        let output = command.args(text.map(|text| format!("--text={text}"))).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        out(&output)
+    };
+    let json = |said: &str| -> Vec<serde_json::Value> {
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let text = "Isn't the film great, goodly great?";
+    let said = asked("", Some(text));
+    assert!(said.starts_with("text: pos ") && said.contains(", against neg\n"), "{said}");
+    let report = &json(&asked("--json", Some(text)))[0];
+    let words: Vec<(&str, f64)> = report["words"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| (w["word"].as_str().unwrap(), w["weight"].as_f64().unwrap()))
+        .collect();
+    let shown: Vec<&str> = words.iter().map(|w| w.0).collect();
+    assert_eq!(shown, ["Isn't", "the", "film", "great", ",", "goodly", "great", "?"]);
+    for (line, (word, weight)) in said.lines().skip(1).zip(&words) {
+        assert!(line.contains(word) && line.contains(&format!("{weight:+.3}")), "{line}: {word} {weight}");
+        let sign = if line.contains('+') { '+' } else { '-' };
+        assert!(line.ends_with(sign) || weight.abs() < 0.1, "{line}");
+    }
+    // The other side of the same difference.
+    let turned = &json(&asked("--json --class neg", Some(text)))[0];
+    let weight = |report: &serde_json::Value, i: usize| report["words"][i]["weight"].as_f64().unwrap();
+    assert!((weight(report, 3) + weight(turned, 3)).abs() < 1e-5);
+    assert_eq!((&turned["class"], &turned["predicted"]), (&"neg".into(), &"pos".into()));
+    assert_eq!((&report["tokens"][0]["token"], &report["lost"]), (&"[CLS]".into(), &0.into()));
+
+    // A file, and one of its lines, whose texts are called so by the doctor.
+    assert_eq!(json(&asked("reviews.tsv --json", None)).len(), 60);
+    let one = json(&asked("reviews.tsv:3 --json --threads 2", None));
+    assert_eq!((one.len(), &one[0]["path"]), (1, &"reviews.tsv:3".into()));
+    let long = asked("", Some(&"good ".repeat(40)));
+    assert!(long.ends_with("... and 18 tokens that the network does not read\n"), "{long}");
+    let output = place.command("explain m.safetensors --text").arg(" ").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("skipped text: the text is empty"), "{}", err(&output));
 }
 
 #[test]

@@ -98,7 +98,10 @@ impl Tokens {
         let encoding = self.tokenizer.encode(read, true).map_err(|e| e.to_string())?;
         let place = |(start, end): (usize, usize)| {
             let at = |byte: usize| lower.as_ref().map_or(byte, |lower| lower.place(byte));
-            text.floor_char_boundary(at(start))..text.ceil_char_boundary(at(end))
+            // Pieces of bytes may end inside a character.
+            let floor = |byte: usize| (0..=byte.min(text.len())).rev().find(|&b| text.is_char_boundary(b));
+            let ceil = |byte: usize| (byte..text.len()).find(|&b| text.is_char_boundary(b));
+            floor(at(start)).unwrap_or(0)..ceil(at(end)).unwrap_or(text.len())
         };
         let special = encoding.get_special_tokens_mask();
         let pieces: Vec<Piece> = (0..encoding.len())

@@ -8,6 +8,7 @@ use headstart::models::Home;
 use headstart::report::{Curve, Page, Plot};
 use headstart::tensor::Tensor;
 use headstart::{Pool, Quiet, Session, SkippedFile};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -63,6 +64,7 @@ fn page() -> Page {
         }),
         suspected: vec![picture((3, &paths[3]))],
         looks: Err(format!("No map: {HOSTILE}.")),
+        words: Ok(BTreeMap::new()),
         skipped: vec![SkippedFile {
             path: HOSTILE.into(),
             reason: "empty".into(),

@@ -1,5 +1,6 @@
 //! What was done, in plain words: from the reports of training, fine-tuning and evaluation to a [`Page`].
 
+use super::words::weighed;
 use super::{Curve, Look, Page, Plot, percent, plural, plural_classes};
 use crate::artifact::{Manifest, Recipe};
 use crate::fine_tune::Start;
@@ -57,6 +58,7 @@ impl Page {
                 ("Most frequent class".into(), report.majority_accuracy),
             ],
             looks: Look::into(session, &classifier, &report.answers, &report.pictures)?,
+            words: weighed(session, &classifier, &report.answers, &report.pictures)?,
             answers: report.answers.clone(),
             pictures: report.pictures.clone(),
             plots: if report.head.epochs.is_empty() { Vec::new() } else { vec![plot] },
@@ -119,6 +121,7 @@ impl Page {
                 ("Most frequent class".into(), report.majority_accuracy),
             ],
             looks: Look::into(session, &classifier, &report.answers, &report.pictures)?,
+            words: weighed(session, &classifier, &report.answers, &report.pictures)?,
             answers: report.answers.clone(),
             pictures: report.pictures.clone(),
             plots: tune_plots(report),
@@ -159,6 +162,7 @@ impl Page {
             evaluation: report.evaluation.clone(),
             baselines: vec![("Most frequent class".into(), report.majority_accuracy)],
             looks: Look::into(session, classifier, &report.answers, &report.pictures)?,
+            words: weighed(session, classifier, &report.answers, &report.pictures)?,
             answers: report.answers.clone(),
             pictures: report.pictures.clone(),
             plots: Vec::new(),

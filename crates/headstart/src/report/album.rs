@@ -1,11 +1,10 @@
 //! The pictures or texts of a page: which are shown, and each of them once.
 
 use super::html::Html;
-use super::percent;
 use super::shown::Shown;
+use super::{Page, percent};
 use crate::Session;
 use crate::metrics::Answer;
-use headstart_data::{Kind, Picture};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Pictures of a page at most.
@@ -32,13 +31,17 @@ pub(super) struct Album {
 }
 
 impl Album {
-    /// Chooses among `answers` and decodes what is shown of `pictures`, which are in the same order.
-    pub(super) fn new(session: &Session, kind: Kind, answers: &[Answer], pictures: &[Picture]) -> Album {
+    /// Chooses among the answers of a page and decodes what is shown of its pictures, which are in the same order.
+    pub(super) fn new(session: &Session, page: &Page) -> Album {
+        let Page { kind, answers, pictures, words, .. } = page;
         let mut album = Album::chosen(answers);
         let wanted = album.wanted(answers);
         let thumbnails = session.pool.map(wanted.len(), |i| {
             let Some(picture) = pictures.get(wanted[i]) else { return Err("it is not at hand".to_owned()) };
-            Shown::of(kind, picture).map_err(|e| e.to_string())
+            let words = words.as_ref().ok().and_then(|words| words.get(&wanted[i]));
+            let shown =
+                words.map_or_else(|| Shown::of(*kind, picture), |words| Shown::weighed(picture, words));
+            shown.map_err(|e| e.to_string())
         });
         let mut left = CHARACTERS;
         for (answer, thumbnail) in wanted.into_iter().zip(thumbnails) {
@@ -53,6 +56,12 @@ impl Album {
             list.retain(|answer| there.contains_key(answer));
         }
         album
+    }
+
+    /// The answers of the lists: the surest mistakes, then the closest decisions.
+    pub(super) fn listed(answers: &[Answer]) -> [Vec<usize>; 2] {
+        let album = Album::chosen(answers);
+        [album.worst, album.uncertain]
     }
 
     fn chosen(answers: &[Answer]) -> Album {

@@ -4,7 +4,7 @@ use super::album::Album;
 use super::html::Html;
 use super::look::Look;
 use super::shown::gallery;
-use super::{Page, plural};
+use super::{Page, plural, words};
 
 pub(super) fn mistakes(h: &mut Html, page: &Page, album: &Album) {
     h.section("mistakes", "The surest mistakes", |h| {
@@ -18,6 +18,7 @@ pub(super) fn mistakes(h: &mut Html, page: &Page, album: &Album) {
             album.worst.len(),
             plural(wrong, "wrong answer")
         ));
+        words::legend(h, &page.words, "the label");
         list(h, page, album, &album.worst);
     });
 }
@@ -25,6 +26,7 @@ pub(super) fn mistakes(h: &mut Html, page: &Page, album: &Album) {
 pub(super) fn doubts(h: &mut Html, page: &Page, album: &Album) {
     h.section("doubts", "The closest decisions", |h| {
         h.note("Answers whose second class was nearly as probable, besides the mistakes above.");
+        words::legend(h, &page.words, "the class after it");
         list(h, page, album, &album.uncertain);
     });
 }

@@ -27,10 +27,12 @@ mod provenance;
 mod reliability;
 mod scatter;
 mod shown;
+mod words;
 
 pub use adaptation::AdaptPage;
 pub use curves::{Curve, Plot};
 pub use look::{Look, Seen};
+pub use words::Weighed;
 
 use self::album::Album;
 use self::html::Html;
@@ -73,6 +75,8 @@ pub struct Page {
     pub plots: Vec<Plot>,
     /// Where the network looked, or why that cannot be said.
     pub looks: Result<Vec<Look>, String>,
+    /// Of texts, which words spoke for the answers that are listed.
+    pub words: Weighed,
     /// What is doubtful in the data, where it was looked for.
     pub findings: Option<Findings>,
     /// The images of the first of its suspects, in their order.
@@ -90,7 +94,7 @@ pub struct Page {
 impl Page {
     /// The page, complete. Pictures are read and made small; one that cannot be read is said to be so.
     pub fn html(&self, session: &Session) -> String {
-        let album = Album::new(session, self.kind, &self.answers, &self.pictures);
+        let album = Album::new(session, self);
         let mut h = Html::default();
         header(&mut h, &self.title, &self.lead);
         h.tag("main", &[], |h| {

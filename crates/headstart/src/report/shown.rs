@@ -2,6 +2,8 @@
 
 use super::base64::data_uri;
 use super::html::Html;
+use super::words::{self, Part};
+use crate::explain::WordWeight;
 use headstart_data::{ImageError, Kind, Picture};
 
 /// The longer side of a picture, in pixels.
@@ -9,6 +11,8 @@ const SIDE: usize = 128;
 const QUALITY: u8 = 76;
 /// Characters of a text.
 const CHARACTERS: usize = 600;
+/// Stands where a text goes on.
+const CUT: &str = "\u{2026}";
 
 /// An item as a page shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +21,8 @@ pub(super) enum Shown {
     Picture(String, [usize; 2]),
     /// The text, or its beginning.
     Text(String),
+    /// The same in parts, some of them marked.
+    Weighed(Vec<Part>),
 }
 
 impl Shown {
@@ -24,16 +30,28 @@ impl Shown {
         if kind == Kind::Texts {
             let bytes = item.bytes()?;
             let text = String::from_utf8_lossy(&bytes);
-            let mut characters = text.chars();
-            let mut shown: String = characters.by_ref().take(CHARACTERS).collect();
-            if characters.next().is_some() {
-                shown.push('\u{2026}');
-            }
-            return Ok(Shown::Text(shown));
+            let shown = &text[..end(&text)];
+            return Ok(Shown::Text(if shown.len() < text.len() {
+                format!("{shown}{CUT}")
+            } else {
+                shown.to_owned()
+            }));
         }
         let image = item.thumbnail(SIDE)?;
         let uri = data_uri("image/jpeg", &image.to_jpeg(QUALITY)?);
         Ok(Shown::Picture(uri, [image.width, image.height]))
+    }
+
+    /// A text with its words marked.
+    pub(super) fn weighed(item: &Picture, words: &[WordWeight]) -> Result<Shown, ImageError> {
+        let bytes = item.bytes()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let end = end(&text);
+        let mut parts = words::parts(&text, end, words);
+        if end < text.len() {
+            parts.extend(words::parts(CUT, CUT.len(), &[]));
+        }
+        Ok(Shown::Weighed(parts))
     }
 
     /// Characters that it takes in the page.
@@ -41,6 +59,7 @@ impl Shown {
         match self {
             Shown::Picture(uri, _) => uri.len(),
             Shown::Text(text) => text.len(),
+            Shown::Weighed(parts) => words::len(parts),
         }
     }
 
@@ -53,8 +72,14 @@ impl Shown {
             Shown::Text(text) => {
                 h.leaf("p", &[("class", &"said")], text);
             }
+            Shown::Weighed(parts) => words::write(h, parts),
         }
     }
+}
+
+/// Where the beginning of a text ends.
+fn end(text: &str) -> usize {
+    text.char_indices().nth(CHARACTERS).map_or(text.len(), |(end, _)| end)
 }
 
 /// The class of a list of such items.
