@@ -11,7 +11,7 @@ const ENCODER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../headstart-models/
 /// Defects of each kind.
 const EACH: usize = 10;
 
-/// Sentences of twelve words of the encoder's, three of which give the label away; no two alike.
+/// Sentences of thirteen words, the first five of which give the label away; no two alike.
 struct Sentences(u64);
 
 impl Sentences {
@@ -21,18 +21,13 @@ impl Sentences {
     }
 
     fn next(&mut self, label: &str) -> String {
-        let neutral: Vec<&str> =
-            "the a an film movie plot acting music it was is and very so cafe 1 2 b c d f g h j k l m \
-                                  n o p q r t u v w x y z"
-                .split(' ')
-                .filter(|word| !word.is_empty())
-                .collect();
-        let telling = match label {
-            "pos" => ["good", "great", "fine", "lovely", "funny"],
-            _ => ["bad", "dull", "awful", "boring", "sad"],
+        let telling = if label == "pos" { "good" } else { "dull" };
+        let letters = ["b", "c", "d", "f", "g", "h", "j", "k", "m", "n", "p", "q", "r", "v", "w", "x", "z"];
+        let word = |i| match i {
+            0..5 => telling.to_owned(),
+            _ => format!("{}{}", self.pick(&letters), self.pick(&["", "3", "s", "ed", "er", "ing", "ly"])),
         };
-        let words = (0..12).map(|i| if i % 4 == 1 { self.pick(&telling) } else { self.pick(&neutral) });
-        words.collect::<Vec<_>>().join(" ")
+        (0..13).map(word).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -89,7 +84,7 @@ fn spoilt(place: &Place) -> Planted {
     for i in 0..600 {
         let label = if i % 2 == 0 { "pos" } else { "neg" };
         let text = words.next(label);
-        let to = if i % 6 == 5 { &mut dev } else { &mut train };
+        let to = if i % 12 >= 10 { &mut dev } else { &mut train };
         to.add(format!("{text}\t{label}"));
     }
     for i in 0..EACH {
@@ -119,7 +114,8 @@ fn spoilt(place: &Place) -> Planted {
         let group = pair(&mut train, format!("{text}\t{label}"), None, format!("{text}\t{}", other(label)));
         planted.contradictions.insert(group);
         let text = words.next(label);
-        let group = pair(&mut train, format!("{text}\t{label}"), None, format!("{text} , so\t{label}"));
+        let again = text.split(' ').next().unwrap();
+        let group = pair(&mut train, format!("{text}\t{label}"), None, format!("{text} {again}\t{label}"));
         planted.near.insert(group);
         let row = format!("{}\t{label}", words.next(label));
         planted.leaks.insert(pair(&mut train, row.clone(), Some(&mut dev), row));
@@ -160,7 +156,7 @@ fn every_planted_defect_is_named_by_file_and_line_and_nothing_else_is_a_fault() 
     assert_eq!(near, planted.near);
     // Four kinds of rows that cannot be used, two labels for one text, texts on both sides: nothing else must be mended.
     assert_eq!(report["faults"], 6 * EACH);
-    assert!(report["leakage"]["accuracy_without"].as_f64() > Some(0.8), "{}", report["leakage"]);
+    assert!(report["leakage"]["accuracy_without"].as_f64() > Some(0.9), "{}", report["leakage"]);
     assert_eq!(report["balance"]["pos"]["val"], 50 + EACH / 2);
     assert_eq!(report["missing"], serde_json::json!([]));
     // Where a text stands under two labels one of them is wrong, too.
@@ -264,12 +260,12 @@ fn texts_without_labels_are_compared_with_others() {
         assert_eq!(report["balance"], serde_json::json!({}));
         report["shift_auc"].as_f64().unwrap()
     };
-    assert!(shift("a.tsv --against b.tsv") < 0.7);
-    std::fs::copy(place.path("c.csv"), place.path("c.tsv")).unwrap();
+    let alike = shift("a.tsv --against b.tsv");
     std::fs::write(
         place.path("a2.tsv"),
         std::fs::read_to_string(place.path("a.tsv")).unwrap().replacen("text", "said", 1),
     )
     .unwrap();
-    assert!(shift("a2.tsv --text-column said --against c.csv") > 0.9);
+    let apart = shift("a2.tsv --text-column said --against c.csv");
+    assert!(alike < 0.65 && apart > 0.8, "{alike} {apart}");
 }

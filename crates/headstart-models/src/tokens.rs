@@ -4,8 +4,8 @@ use crate::sha256_hex;
 use serde_json::Value;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
-use tokenizers::{Encoding, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use std::sync::{Arc, OnceLock};
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 /// Bytes of a `tokenizer.json` at most; that of 250,000 words in 100 languages has 17 million.
 pub(crate) const MAX_TOKENIZER: u64 = 64 << 20;
@@ -27,6 +27,8 @@ pub struct Piece {
 #[derive(Clone)]
 pub struct Tokens {
     tokenizer: Arc<Tokenizer>,
+    /// The same without an end, made when a text is counted that is cut: `tokenizer` stops where it has enough.
+    endless: Arc<OnceLock<Tokenizer>>,
     file: Arc<[u8]>,
     sha256: String,
     most: usize,
@@ -74,7 +76,7 @@ impl Tokens {
             return Err(format!("it has the id {largest}, and the network knows those below {words}"));
         }
         let sha256 = sha256_hex(&file);
-        Ok(Tokens { tokenizer: Arc::new(tokenizer), file, sha256, most, lowercase })
+        Ok(Tokens { tokenizer: Arc::new(tokenizer), endless: Arc::default(), file, sha256, most, lowercase })
     }
 
     /// The ids of `text`, at most [`Tokens::most`].
@@ -112,7 +114,11 @@ impl Tokens {
                 word: encoding.get_word_ids()[i],
             })
             .collect();
-        if pieces.is_empty() { Err("it has no words".to_owned()) } else { Ok((pieces, lost(&encoding))) }
+        if pieces.is_empty() {
+            return Err("it has no words".to_owned());
+        }
+        let lost = self.behind(read, pieces.len())?;
+        Ok((pieces, lost))
     }
 
     /// How many tokens of `text` are cut off: those behind [`Tokens::most`].
@@ -121,8 +127,22 @@ impl Tokens {
     /// In words, where the tokenizer makes nothing of it.
     pub fn lost(&self, text: &str) -> Result<usize, String> {
         let lower = self.lowercase.then(|| text.to_lowercase());
-        let encoding = self.tokenizer.encode_fast(lower.as_deref().unwrap_or(text), true);
-        Ok(lost(&encoding.map_err(|e| e.to_string())?))
+        self.behind(lower.as_deref().unwrap_or(text), self.ids(text)?.len())
+    }
+
+    /// How many tokens `read` has behind the first `found`, special ones included.
+    fn behind(&self, read: &str, found: usize) -> Result<usize, String> {
+        if found < self.most {
+            return Ok(0);
+        }
+        let endless = self.endless.get_or_init(|| {
+            let mut endless = Tokenizer::clone(&self.tokenizer);
+            // Taking the truncation away cannot fail.
+            let _ = endless.with_truncation(None);
+            endless
+        });
+        let all = endless.encode_fast(read, true).map_err(|e| e.to_string())?.len();
+        Ok(all.saturating_sub(found))
     }
 
     /// The bytes of the `tokenizer.json`.
@@ -144,12 +164,6 @@ impl Tokens {
     pub fn lowercase(&self) -> bool {
         self.lowercase
     }
-}
-
-/// Tokens of the text that were cut off an encoding.
-fn lost(encoding: &Encoding) -> usize {
-    let added = |part: &Encoding| part.get_special_tokens_mask().iter().filter(|mark| **mark == 0).count();
-    encoding.get_overflowing().iter().map(added).sum()
 }
 
 /// A text in small letters, whose bytes know where they come from: a small letter may be longer than its capital.

@@ -23,7 +23,7 @@ pub(super) fn leakage(session: &Session, rows: &Rows, leaks: &[Leak]) -> Result<
     let order = [train.as_slice(), &held_out].concat();
     let labelled = Labelled { features: rows.values, targets: &targets, classes: classes.len() };
     let range = train.len()..order.len();
-    let l2 = strength(classes.len());
+    let l2 = strength(rows.of.kind, classes.len());
     let found = held_out_probabilities(labelled, &order, &[range], l2, session.pool, session.interrupt);
     session.progress.finish();
     let found = found?;

@@ -95,10 +95,12 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
         paths.try_for_each(|path| input.expect(name, path, &options.columns))?;
     }
     let tokens = backbone.as_ref().and_then(tokens).cloned();
-    let files = Files::examine(session, survey, tokens.as_ref(), "files")?;
-    let second = second
-        .map(|survey| Files::examine(session, survey, tokens.as_ref(), "files of the second set"))
-        .transpose()?;
+    let (what, there) = match survey.kind {
+        Kind::Images => ("files", "files of the second set"),
+        Kind::Texts => ("rows", "rows of the second set"),
+    };
+    let files = Files::examine(session, survey, tokens.as_ref(), what)?;
+    let second = second.map(|survey| Files::examine(session, survey, tokens.as_ref(), there)).transpose()?;
     let mut report = DoctorReport {
         kind: files.survey.kind,
         data: options.data.display().to_string(),
@@ -233,7 +235,7 @@ fn compare(
     let own = shift::sample(rows.images.len());
     let here: Vec<f32> = own.iter().flat_map(|&row| rows.values.row(row).iter().copied()).collect();
     let here = Tensor::new([own.len(), d], here)?;
-    let Some(auc) = shift::auc(session, &here, &there.values)? else { return Ok(None) };
+    let Some(auc) = shift::auc(session, files.survey.kind, &here, &there.values)? else { return Ok(None) };
     let hash = |files: &Files, image: usize| files.examined[image].shown;
     let known: BTreeMap<_, &str> =
         rows.images.iter().map(|&image| (hash(files, image), files.path(image))).collect();

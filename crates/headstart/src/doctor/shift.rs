@@ -24,7 +24,12 @@ pub(super) fn sample(n: usize) -> Vec<usize> {
 }
 
 /// The area under the ROC curve with which heads tell rows of `here` from rows of `there` that they did not see.
-pub(super) fn auc(session: &Session, here: &Tensor, there: &Tensor) -> Result<Option<f64>, Error> {
+pub(super) fn auc(
+    session: &Session,
+    kind: Kind,
+    here: &Tensor,
+    there: &Tensor,
+) -> Result<Option<f64>, Error> {
     let d = here.row_len();
     let count = |set: &Tensor| set.len() / d.max(1);
     let counts = [count(here), count(there)];
@@ -37,8 +42,14 @@ pub(super) fn auc(session: &Session, here: &Tensor, there: &Tensor) -> Result<Op
     let folds = Folds::stratified(&targets, &counts, FOLDS, 0);
     let labelled = Labelled { features: &features, targets: &targets, classes: 2 };
     let (order, held_out) = (&folds.order, &folds.held_out);
-    let found =
-        held_out_probabilities(labelled, order, held_out, strength(2), session.pool, session.interrupt)?;
+    let found = held_out_probabilities(
+        labelled,
+        order,
+        held_out,
+        strength(kind, 2),
+        session.pool,
+        session.interrupt,
+    )?;
     let rows = held_out.iter().cloned().flatten().map(|position| order[position]);
     let judged: Vec<(f64, bool)> =
         rows.zip(found.chunks_exact(2)).map(|(row, p)| (f64::from(p[1]), targets[row] == 1)).collect();
