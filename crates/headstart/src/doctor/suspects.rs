@@ -39,7 +39,7 @@ pub(super) fn strength(kind: Kind, classes: usize) -> f64 {
 ///
 /// Of texts the list holds as many as the confident joint counts, at least (pruning by noise rate): a sentence that is not clear
 /// to an encoder seldom has a label of a small probability. Of 346 labels that were exchanged in SST-2's 6,920 the first 692
-/// suspects by MiniLM hold 57 %, and those below [`SHARE`] 35 %.
+/// suspects by MiniLM hold 56 %, and those below [`SHARE`] 35 %.
 pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Error> {
     let none = Suspicion { suspects: Vec::new(), rows: Vec::new(), wrong: None };
     let Some((targets, classes)) = rows.targets() else { return Ok(none) };
