@@ -241,7 +241,7 @@ mod tests {
         assert_ne!(b.shown, c.shown);
         assert!(a.is_readable() && kinds(&a).is_empty());
         for (text, short) in
-            [("n/a !!!", true), ("ok 12", false), ("\u{597d}\u{770b}", true), ("superb", false)]
+            [("n/a !!!", true), ("ok 123", false), ("\u{597d}\u{770b}", true), ("superb", false)]
         {
             assert_eq!(kinds(&of(text)), if short { vec![DefectKind::Short] } else { vec![] }, "{text}");
         }
