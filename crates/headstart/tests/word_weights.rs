@@ -40,7 +40,11 @@ fn weights_equal_pytorchs_gradient_times_input() {
             let text = one["text"].as_str().unwrap();
             let class = one["class"].as_u64().unwrap() as usize;
             let found = explained(&mut explainer, text, (Some(class), None), 1).unwrap();
-            assert_eq!(found, explained(&mut explainer, text, (Some(class), None), 2).unwrap(), "two threads");
+            assert_eq!(
+                found,
+                explained(&mut explainer, text, (Some(class), None), 2).unwrap(),
+                "two threads"
+            );
             assert_eq!(found.against, one["against"].as_u64().map(|c| c as usize), "{text}");
             let expected: Vec<f32> =
                 one["weights"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();

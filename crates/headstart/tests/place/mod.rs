@@ -9,7 +9,7 @@
 use headstart::artifact::{FIRST_VERSION, Recipe, Validation};
 use headstart::data::{Decode, Interpolation, Preprocess};
 use headstart::fine_tune::Start;
-use headstart::graph::{Activation, GraphBuilder, Op, Padding, Params};
+use headstart::graph::{Activation, Graph, GraphBuilder, Op, Padding, Params};
 use headstart::head::LinearHead;
 use headstart::models::{Home, fingerprint};
 use headstart::tensor::Rng;
@@ -153,14 +153,18 @@ pub fn untrained(norms: bool) -> Artifact {
     b.stage("fc");
     let x = b.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
     b.linear("fc", x, 3).unwrap();
-    let graph = b.finish();
+    artifact(b.finish(), "fc", 16)
+}
+
+/// A model of seeded values: `graph`, whose classifier has that name, for images of `side` pixels.
+pub fn artifact(graph: Graph, classifier: &str, side: usize) -> Artifact {
     let params = graph.params().into_iter();
     let all: Params = params.map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0))).collect();
-    let part = |name: &str| all.get(name).unwrap().clone();
-    let head = LinearHead::new(part("fc.weight"), part("fc.bias")).unwrap();
+    let part = |name: &str| all.get(&format!("{classifier}.{name}")).unwrap().clone();
+    let head = LinearHead::new(part("weight"), part("bias")).unwrap();
     let preprocess = Preprocess {
-        resize: 16,
-        crop: 16,
+        resize: side,
+        crop: side,
         interpolation: Interpolation::Bilinear,
         mean: [0.5; 3],
         std: [0.25; 3],
@@ -168,8 +172,9 @@ pub fn untrained(norms: bool) -> Artifact {
         style: None,
     };
     let weights_sha256 = fingerprint(&graph, &all);
+    let name = "small.none".to_owned();
     let backbone =
-        Backbone::new(graph.clone(), "fc".into(), all, preprocess.clone(), "small.none".into()).unwrap();
+        Backbone::new(graph.clone(), classifier.to_owned(), all, preprocess.clone(), name.clone()).unwrap();
     let recipe = Recipe {
         seed: 7,
         views: 1,
@@ -182,12 +187,12 @@ pub fn untrained(norms: bool) -> Artifact {
     let manifest = Manifest {
         version: FIRST_VERSION,
         headstart: "0.1.0".into(),
-        labels: ["ants", "bees", "cats"].map(str::to_owned).to_vec(),
+        labels: ["ants", "bees", "cats"].map(str::to_owned)[..graph.output().len()].to_vec(),
         preprocess: Some(preprocess),
         text: None,
-        backbone: "small.none".into(),
+        backbone: name,
         graph,
-        classifier: "fc".into(),
+        classifier: classifier.to_owned(),
         precision: Default::default(),
         calibration: Default::default(),
         trunk_sha256: backbone.fingerprint.clone(),
