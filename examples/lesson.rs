@@ -32,7 +32,7 @@ fn main() -> Result<()> {
 fn train(net: &mut Pretrained, freeze: &Freeze, images: &[Item], lr: f64) -> Result<()> {
     let (pool, split) = (Pool::new(0), net.graph.split(freeze)?);
     let trunk = Trunk::compile(&split.trunk, &net.params)?;
-    let inputs = activations(&trunk, &net.cfg.input, images, &pool)?;
+    let inputs = activations(&trunk, &net.input, images, &pool)?;
     let mut trainer = Trainer::new(split.tail, freeze.clone(), BnStats::Running);
     let mut optimizer = Optimizer::new(Rule::sgd(0.9))?;
     for epoch in 1..=3 {

@@ -32,7 +32,11 @@ impl GraphBuilder {
     }
 
     /// As [`GraphBuilder::new`], for a shape that nobody has looked at yet.
-    pub(crate) fn checked(input: Shape) -> Result<Self, GraphError> {
+    ///
+    /// # Errors
+    /// Where an extent is 0, or there are more values than an activation may hold.
+    pub fn checked(input: impl Into<Shape>) -> Result<Self, GraphError> {
+        let input = input.into();
         check_size("input", &input)?;
         Ok(GraphBuilder::new(input))
     }
@@ -70,9 +74,19 @@ impl GraphBuilder {
         Ok(NodeId(self.nodes.len() - 1))
     }
 
+    /// A node's output for one image.
+    pub fn shape(&self, node: NodeId) -> &Shape {
+        &self.nodes[node.0].shape
+    }
+
+    /// A node's operation.
+    pub fn op(&self, node: NodeId) -> &Op {
+        &self.nodes[node.0].op
+    }
+
     /// Channels of a node's output (its last extent).
     pub fn channels(&self, node: NodeId) -> usize {
-        self.nodes[node.0].shape.dims().last().copied().unwrap_or(0)
+        self.shape(node).dims().last().copied().unwrap_or(0)
     }
 
     /// A dense convolution without bias, as networks with batch norm have it; kernel and stride are square.

@@ -254,7 +254,7 @@ impl TryFrom<Written> for Graph {
         if written.nodes.len() > MAX_NODES {
             return Err(GraphError::TooManyNodes { found: written.nodes.len(), limit: MAX_NODES });
         }
-        let mut builder = GraphBuilder::checked(written.input.into())?;
+        let mut builder = GraphBuilder::checked(written.input)?;
         for node in written.nodes {
             builder.stage(&node.stage);
             builder.add(&node.name, node.op, &node.inputs)?;

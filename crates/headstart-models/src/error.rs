@@ -58,6 +58,22 @@ pub enum ModelsError {
         /// What fits and what does not.
         report: Box<LoadReport>,
     },
+    /// A name that no network can be kept under.
+    #[error("a network cannot be kept under the name `{name}`: expected {expected}; --name gives another")]
+    NetworkName {
+        /// The name.
+        name: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// The file of an imported network that is not as it was written.
+    #[error("{} is no imported network that can be used: {detail}; import it again", path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// A folder that is no text encoder, or not one that can be read.
     #[error("{} is no text encoder that can be used: {detail}", path.display())]
     Encoder {

@@ -36,6 +36,22 @@ impl Home {
         self.0.join("weights").join(format!("{}.safetensors", cfg.name()))
     }
 
+    /// The file of the imported network `name`, whether it is there or not.
+    pub fn network(&self, name: &str) -> PathBuf {
+        self.0.join("networks").join(format!("{name}.safetensors"))
+    }
+
+    /// The names of the imported networks, in order.
+    pub fn networks(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.0.join("networks")).into_iter().flatten().flatten();
+        let name = |file: std::fs::DirEntry| {
+            file.file_name().to_str()?.strip_suffix(".safetensors").filter(|name| !name.starts_with('.')).map(str::to_owned)
+        };
+        let mut names: Vec<String> = files.filter_map(name).collect();
+        names.sort();
+        names
+    }
+
     /// The folder of files that are being brought here.
     pub fn downloads(&self) -> PathBuf {
         self.0.join("downloads")

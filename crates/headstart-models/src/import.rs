@@ -1,7 +1,8 @@
 //! Bringing published weight files into the home, as safetensors under our names.
 
-use crate::{Home, LoadReport, ModelsError, Pretrained, PretrainedCfg, sha256_hex};
-use headstart_weights::{StoredTensor, write_safetensors};
+use crate::{Home, LoadReport, ModelsError, Pretrained, PretrainedCfg, registry, sha256_hex};
+use headstart_tensor::Tensor;
+use headstart_weights::{StoredTensor, WeightsError, write_safetensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -36,13 +37,13 @@ pub struct Imported {
 /// Where the file cannot be read, does not fit the architecture, or the home cannot be written. Nothing is
 /// left half-written.
 pub fn import(file: &Path, name: &str, home: &Home, precision: Precision) -> Result<Imported, ModelsError> {
+    let (_, cfg) = registry::find(name)?;
     let pretrained = Pretrained::from_file(name, file)?;
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| ModelsError::Io { path, source }
     };
     let sha256 = sha256_hex(&std::fs::read(file).map_err(io(file))?);
-    let cfg = pretrained.cfg;
     let path = home.weights(cfg);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(io(folder))?;
@@ -51,11 +52,7 @@ pub fn import(file: &Path, name: &str, home: &Home, precision: Precision) -> Res
     let lost = |name: &str| pretrained.report.classifier.iter().any(|(part, _)| part == name);
     for spec in pretrained.graph.params().into_iter().filter(|spec| !lost(&spec.name)) {
         let Some(value) = pretrained.params.get(&spec.name) else { continue };
-        let stored = match precision {
-            Precision::F16 if spec.shape.rank() >= 2 => StoredTensor::from_tensor_half(value)?,
-            _ => StoredTensor::from_tensor(value),
-        };
-        tensors.push((spec.name, stored));
+        tensors.push((spec.name, stored(value, precision)?));
     }
     let metadata = BTreeMap::from([
         ("architecture".to_owned(), cfg.arch.to_owned()),
@@ -69,4 +66,12 @@ pub fn import(file: &Path, name: &str, home: &Home, precision: Precision) -> Res
     write_safetensors(&path, &tensors, &metadata)?;
     let is_published = !cfg.sha256.is_empty() && sha256.starts_with(cfg.sha256);
     Ok(Imported { cfg, path, sha256, is_published, report: pretrained.report })
+}
+
+/// A parameter as it is kept: of f16 only those of rank 2 and more.
+pub(crate) fn stored(value: &Tensor, precision: Precision) -> Result<StoredTensor, WeightsError> {
+    match precision {
+        Precision::F16 if value.shape().rank() >= 2 => StoredTensor::from_tensor_half(value),
+        _ => Ok(StoredTensor::from_tensor(value)),
+    }
 }

@@ -22,6 +22,8 @@ mod key_map;
 mod load;
 mod mobilenet;
 mod mobilenet_v3;
+mod network;
+mod outline;
 mod positions;
 mod pretrained;
 mod published;
@@ -50,6 +52,8 @@ pub use imagenet::IMAGENET_1K;
 pub use import::{Imported, Precision, import};
 pub use key_map::KeyMap;
 pub use load::{LoadReport, Mismatch, load};
+pub use network::{Network, NetworkRecord, check_name, network_record};
+pub use outline::Outline;
 pub use pretrained::{Pretrained, Whereabouts};
 #[cfg(feature = "download")]
 pub use pull::{Pulled, pull};

@@ -1,11 +1,11 @@
 //! A network with its published parameters and preprocessing.
 
 use crate::{
-    Architecture, Home, LoadReport, ModelsError, PretrainedCfg, embedded, load::load_behind, positions,
-    registry, wrapped,
+    Architecture, Home, IMAGENET_1K, LoadReport, ModelsError, Network, NetworkRecord, PretrainedCfg, check_name,
+    embedded, load::load_behind, positions, registry, wrapped,
 };
 use headstart_data::Preprocess;
-use headstart_graph::{Graph, Linear, Node, Op, Params};
+use headstart_graph::{Graph, Linear, Node, Op, Params, nearest};
 use headstart_tensor::{Shape, Tensor};
 use headstart_weights::StateDict;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,18 @@ pub enum Whereabouts {
     Absent,
 }
 
-/// A network with its parameters and its record.
+/// A network with its parameters and what images go through before it: of the registry, or imported whole.
 #[derive(Debug, Clone)]
 pub struct Pretrained {
-    /// How it is built, and the name of its classifier.
-    pub architecture: &'static Architecture,
-    /// The record its preprocessing comes from.
-    pub cfg: &'static PretrainedCfg,
-    /// What images go through before it: the record's, unless another size was asked for.
+    /// `arch.tag`, or the name that an imported network is kept under.
+    pub name: String,
+    /// The layer that classifies.
+    pub classifier: String,
+    /// Its record in the registry, and how it is built; an imported network has none.
+    pub published: Option<(&'static Architecture, &'static PretrainedCfg)>,
+    /// The classes that the classifier of its weights names.
+    pub labels: Vec<String>,
+    /// What images go through before it: its own, unless another size was asked for.
     pub input: Preprocess,
     /// The network, for images as `input` makes them.
     pub graph: Graph,
@@ -53,12 +57,18 @@ impl PretrainedCfg {
 }
 
 impl Pretrained {
-    /// The network that `arch` or `arch.tag` stands for, with the weights of this machine.
+    /// The network that `arch` or `arch.tag` stands for, with the weights of this machine, or the one that was imported under
+    /// that name.
     ///
     /// # Errors
     /// Where the name is unknown, the weights are not here, or they do not fit.
     pub fn open(name: &str, home: &Home) -> Result<Pretrained, ModelsError> {
-        let (architecture, cfg) = registry::find(name)?;
+        let Some((architecture, cfg)) = named(name, home)? else {
+            let (Network { record, params }, report) = Network::open(name, home)?;
+            let NetworkRecord { graph, classifier, input, labels, .. } = record;
+            let name = name.to_owned();
+            return Ok(Pretrained { name, classifier, published: None, labels, input, graph, params, report });
+        };
         let (path, dict) = match (cfg.whereabouts(home), embedded::weights(cfg)) {
             (Whereabouts::Imported(path), _) => (path.clone(), StateDict::open(&path)?),
             (_, Some(bytes)) => {
@@ -92,7 +102,7 @@ impl Pretrained {
     /// # Errors
     /// Never for a registered network.
     pub fn with_linear_classifier(mut self) -> Result<Pretrained, ModelsError> {
-        let name = self.architecture.classifier;
+        let name = self.classifier.as_str();
         let Some((_, Node { op: Op::Conv2d(conv), inputs, stage, .. })) = self.graph.node(name) else {
             return Ok(self);
         };
@@ -110,17 +120,17 @@ impl Pretrained {
         Ok(self)
     }
 
-    /// The same, if its published classifier is a linear layer of its features.
+    /// The same, if the classifier of its weights is a linear layer of its features.
     ///
     /// # Errors
     /// [`ModelsError::NoClassifier`] where there is none, or one for other classes, or (SqueezeNet's) it is more than that.
-    pub fn with_published_classifier(self) -> Result<Pretrained, ModelsError> {
+    pub fn with_own_classifier(self) -> Result<Pretrained, ModelsError> {
         let is_linear = |node: &Node| matches!(node.op, Op::Linear(_));
-        let linear = self.graph.node(self.architecture.classifier).is_some_and(|(_, node)| is_linear(node));
-        if linear && self.cfg.classes > 0 && self.report.classifier.is_empty() {
+        let linear = self.graph.node(&self.classifier).is_some_and(|(_, node)| is_linear(node));
+        if linear && !self.labels.is_empty() && self.report.classifier.is_empty() {
             Ok(self)
         } else {
-            Err(ModelsError::NoClassifier { name: self.cfg.name() })
+            Err(ModelsError::NoClassifier { name: self.name })
         }
     }
 
@@ -128,9 +138,9 @@ impl Pretrained {
     /// `ln(classes)`, and nothing depends on a seed.
     ///
     /// # Errors
-    /// Never for a registered network: its classifier is a linear layer.
+    /// Never: its classifier is a linear layer.
     pub fn replace_head(&mut self, classes: usize) -> Result<(), ModelsError> {
-        let classifier = self.architecture.classifier;
+        let classifier = self.classifier.as_str();
         self.graph = self.graph.with_classes(classifier, classes)?;
         for spec in self.graph.params() {
             if spec.name.strip_prefix(classifier).is_some_and(|rest| rest.starts_with('.')) {
@@ -146,7 +156,10 @@ impl Pretrained {
     /// # Errors
     /// Where the network cannot take images of that size.
     pub fn at_size(mut self, size: usize) -> Result<Pretrained, ModelsError> {
-        let graph = self.architecture.build(size, self.graph.output().len())?;
+        let graph = match self.published {
+            Some((architecture, _)) => architecture.build(size, self.graph.output().len())?,
+            None => self.graph.with_input([size, size, 3])?,
+        };
         let grids = |graph: &Graph| {
             let patches = graph.nodes().iter().find(|node| node.shape.rank() == 3 && node.name != "input")?;
             Some([patches.shape.dims()[0], patches.shape.dims()[1]])
@@ -181,8 +194,28 @@ impl Pretrained {
             let (path, name) = (path.to_owned(), cfg.name());
             return Err(ModelsError::Misfit { path, name, report: Box::new(report) });
         }
-        let input = cfg.input.clone();
-        Ok(Pretrained { architecture, cfg, input, graph, params, report })
+        let labels = if cfg.classes > 0 { IMAGENET_1K.map(str::to_owned).to_vec() } else { Vec::new() };
+        let (name, input, published) = (cfg.name(), cfg.input.clone(), Some((architecture, cfg)));
+        let classifier = architecture.classifier.to_owned();
+        Ok(Pretrained { name, classifier, published, labels, input, graph, params, report })
+    }
+}
+
+/// The row of the registry that `name` stands for; none where a network was imported under it.
+pub(crate) fn named(
+    name: &str,
+    home: &Home,
+) -> Result<Option<(&'static Architecture, &'static PretrainedCfg)>, ModelsError> {
+    match registry::find(name) {
+        Ok(found) => Ok(Some(found)),
+        Err(_) if check_name(name).is_ok() && home.network(name).is_file() => Ok(None),
+        Err(ModelsError::UnknownName { name, nearest: published }) => {
+            let here = home.networks();
+            let mut nearest = nearest(&name, here.iter().map(String::as_str));
+            nearest.extend(published);
+            Err(ModelsError::UnknownName { name, nearest })
+        }
+        Err(other) => Err(other),
     }
 }
 

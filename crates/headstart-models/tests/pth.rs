@@ -78,7 +78,7 @@ fn a_head_of_another_size_is_named_and_replaced() {
                  [2, 512, 1, 1], classifier.1.bias of shape [2])"
             )
         );
-        assert!(matches!(net.with_published_classifier(), Err(ModelsError::NoClassifier { .. })));
+        assert!(matches!(net.with_own_classifier(), Err(ModelsError::NoClassifier { .. })));
     }
 }
 
@@ -158,7 +158,7 @@ fn an_imported_network_that_lost_its_classifier_comes_back_without_one() {
     assert_eq!(imported.report.classifier.len(), 2);
     let again = Pretrained::open(NETWORK, &home).unwrap();
     assert_eq!((again.report.classifier.len(), again.report.loaded.len()), (2, 50));
-    let error = again.with_published_classifier().unwrap_err().to_string();
+    let error = again.with_own_classifier().unwrap_err().to_string();
     assert!(error.contains("no classifier to answer with"), "{error}");
     assert!(!imported.is_published);
 }

@@ -22,7 +22,7 @@ pub struct Backbone {
     pub params: Params,
     /// What items go through before it.
     pub input: Input,
-    /// `arch.tag`.
+    /// `arch.tag`, or the name that an imported network is kept under.
     pub name: String,
     /// SHA-256 of the trunk's weights.
     pub fingerprint: String,
@@ -39,16 +39,14 @@ impl Backbone {
     /// Where the network cannot be cut before its classifier.
     pub fn of(pretrained: Pretrained) -> Result<(Backbone, Tensor, Tensor), Error> {
         let pretrained = pretrained.with_linear_classifier()?;
-        let classifier = pretrained.architecture.classifier.to_owned();
-        let mut params = pretrained.params;
+        let Pretrained { name, classifier, graph, input, mut params, .. } = pretrained;
         let mut take = |part: &str| params.remove(&format!("{classifier}.{part}")).unwrap_or_default();
         let (weight, bias) = (take("weight"), take("bias"));
-        let (graph, input, name) = (pretrained.graph, pretrained.input, pretrained.cfg.name());
         Ok((Backbone::new(graph, classifier, params, input, name)?, weight, bias))
     }
 
     /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, or its repository
-    /// (`owner/name`) where it was pulled, else `arch` or `arch.tag`, with the weights of this machine or of the file `weights`. Says so where an encoder leaves open what its
+    /// (`owner/name`) where it was pulled, else `arch` or `arch.tag`, with the weights of this machine or of the file `weights`, or the name of an imported network. Says so where an encoder leaves open what its
     /// tokens become.
     ///
     /// # Errors

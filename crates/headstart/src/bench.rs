@@ -3,7 +3,7 @@
 use crate::{Error, Session};
 use headstart_graph::{CompiledLayer, Freeze, Graph, Params, Precision, Trunk};
 use headstart_kernels::{Isa, peak};
-use headstart_models::registry;
+use headstart_models::Outline;
 use headstart_tensor::{Rng, Tensor};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -87,10 +87,10 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
         let found = options.size.unwrap_or(0).to_string();
         return Err(Error::Setting { name: "--size", found, expected: "1 to 4096 pixels" });
     }
-    let (architecture, cfg) = registry::find(&options.backbone)?;
-    let size = options.size.unwrap_or(cfg.input.crop);
-    let graph = architecture.build(size, cfg.classes)?;
-    let graph = graph.split(&Freeze::everything().unfreeze(&graph, architecture.classifier)?)?.trunk;
+    let Outline { name, classifier, graph, .. } =
+        Outline::open(&options.backbone, session.home, options.size)?;
+    let size = graph.input().dims()[0];
+    let graph = graph.split(&Freeze::everything().unfreeze(&graph, &classifier)?)?.trunk;
     let mut rng = Rng::named(0, "bench");
     let params = arbitrary(&graph, &mut rng);
     let images = Tensor::from_fn([options.batch, size, size, 3], |_| rng.range(-2.0, 2.0) as f32);
@@ -114,7 +114,7 @@ pub fn bench(session: &Session, options: &BenchOptions) -> Result<BenchReport, E
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     Ok(BenchReport {
-        backbone: cfg.name(),
+        backbone: name,
         precision: options.precision,
         isa: Isa::current().to_string(),
         threads: session.pool.threads(),

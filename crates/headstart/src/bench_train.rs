@@ -6,7 +6,7 @@ use crate::optim::{Optimizer, Rule};
 use crate::{Error, Session};
 use headstart_graph::{BnStats, Freeze, Trainer, Trunk};
 use headstart_kernels::{Dot, Isa, peak};
-use headstart_models::registry;
+use headstart_models::Outline;
 use headstart_tensor::{Rng, Tensor};
 use serde::Serialize;
 use std::time::Instant;
@@ -79,13 +79,14 @@ pub fn bench_train(session: &Session, options: &BenchTrainOptions) -> Result<Ben
     if let Some(size) = options.size.filter(|s| !(1..=4096).contains(s)) {
         return Err(out_of("--size", size.to_string(), "1 to 4096 pixels"));
     }
-    let (architecture, cfg) = registry::find(&options.backbone)?;
-    let size = options.size.unwrap_or(cfg.input.crop);
-    let graph = architecture.build(size, CLASSES)?;
+    let Outline { name: backbone, classifier, graph, .. } =
+        Outline::open(&options.backbone, session.home, options.size)?;
+    let size = graph.input().dims()[0];
+    let graph = graph.with_classes(&classifier, CLASSES)?;
     let stages: Vec<String> = graph.stages().into_iter().map(str::to_owned).collect();
     let all = options.unfreeze.iter().any(|name| name == "all");
     let names = if all { &stages } else { &options.unfreeze };
-    let mut freeze = Freeze::everything().unfreeze(&graph, architecture.classifier)?;
+    let mut freeze = Freeze::everything().unfreeze(&graph, &classifier)?;
     for name in names {
         freeze = freeze.unfreeze(&graph, name)?;
     }
@@ -139,7 +140,7 @@ pub fn bench_train(session: &Session, options: &BenchTrainOptions) -> Result<Ben
     let parts = steps[steps.len() / 2];
     let median = total(&parts);
     Ok(BenchTrainReport {
-        backbone: cfg.name(),
+        backbone,
         isa: Isa::current().to_string(),
         threads: session.pool.threads(),
         batch,

@@ -7,7 +7,7 @@ use crate::loss::log_sum_exp;
 use crate::unknown::{FEWEST, UNKNOWN, Unknown, energies, residuals};
 use crate::{Artifact, Backbone, Error, Features, Session, extract};
 use headstart_data::{Kind, Picture, Skipped};
-use headstart_models::{Home, IMAGENET_1K, Pretrained};
+use headstart_models::{Home, Pretrained};
 use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::path::Path;
@@ -63,7 +63,7 @@ pub struct Ranked {
 }
 
 impl Classifier {
-    /// Opens a model file, or the network of that registry name with the weights of this machine.
+    /// Opens a model file, or the network of that name with the weights of this machine.
     ///
     /// # Errors
     /// Where neither is there, or the file is damaged.
@@ -72,7 +72,7 @@ impl Classifier {
         let is_named_as_file = model.contains(['/', '\\'])
             || path
                 .extension()
-                .is_some_and(|e| ["safetensors", "safetensor", "pt", "pth"].iter().any(|f| e == *f));
+                .is_some_and(|e| ["safetensors", "safetensor", "pt", "pth", "onnx"].iter().any(|f| e == *f));
         if path.is_dir() {
             return Err(Error::Folder { path: path.to_owned() });
         }
@@ -90,10 +90,10 @@ impl Classifier {
                 views: 1,
             });
         }
-        let pretrained = Pretrained::open(model, home)?.with_published_classifier()?;
+        let pretrained = Pretrained::open(model, home)?.with_own_classifier()?;
+        let labels = pretrained.labels.clone();
         let (backbone, weight, bias) = Backbone::of(pretrained)?;
         let head = LinearHead::new(weight, bias)?;
-        let labels = IMAGENET_1K.map(str::to_owned).to_vec();
         Ok(Classifier {
             backbone,
             head,

@@ -1,5 +1,6 @@
 //! Everything that can stop a run.
 
+use crate::OnnxError;
 use crate::head::HeadError;
 use headstart_data::DataError;
 use headstart_graph::GraphError;
@@ -143,6 +144,14 @@ pub enum Error {
         node: String,
         /// Its operation.
         op: String,
+    },
+    /// An ONNX file that is not imported.
+    #[error("cannot import {}: {source}", path.display())]
+    OnnxImport {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: OnnxError,
     },
     /// More than an ONNX file holds.
     #[error(

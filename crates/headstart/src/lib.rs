@@ -65,7 +65,7 @@ pub use headstart_kernels::{Isa, Pool};
 pub use headstart_models as models;
 pub use headstart_tensor as tensor;
 pub use input::Input;
-pub use onnx::{OnnxReport, export_onnx};
+pub use onnx::{OnnxError, OnnxImport, OnnxImportOptions, OnnxReport, export_onnx, import_onnx};
 pub use precision::{PrecisionChoice, PrecisionPart, Tried};
 pub use rank::{RankOptions, RankReport, RankedNetwork, Recommendation, logme, rank};
 pub use recipe::{ClassWeighting, EpochOptions, OptimizerKind, Solver, TrainOptions};

@@ -42,6 +42,7 @@ impl Emitter {
             name: name.to_owned(),
             op_type: op_type.to_owned(),
             attribute: attributes.into_iter().collect(),
+            domain: String::new(),
         });
     }
 
@@ -74,6 +75,7 @@ impl Emitter {
                 data_type: element.into(),
                 name: name.to_owned(),
                 raw_data,
+                ..TensorProto::default()
             });
         }
         name.to_owned()

@@ -5,10 +5,11 @@
 //! outputs are `logits` as the head gives them, and `probabilities` of them divided by the model's temperature. What else
 //! there is to know is in the file's metadata.
 //!
-//! It stops at images: a text needs its tokenizer, which is no part of ONNX.
+//! It stops at images: a text needs its tokenizer, which is no part of ONNX. [`import_onnx`] is the way back.
 
 mod attention;
 mod emitter;
+mod import;
 mod metadata;
 mod operations;
 mod preprocessing;
@@ -17,6 +18,8 @@ mod tokens;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::import::{OnnxError, OnnxImport, OnnxImportOptions, import_onnx};
 
 use self::emitter::Emitter;
 use self::proto::{ElementType, Extent, ModelProto, OperatorSetId, StringStringEntry, ValueInfo};

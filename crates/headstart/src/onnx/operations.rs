@@ -304,14 +304,6 @@ impl Place<'_> {
 
     /// As two products with matrices of shares: ONNX has no pooling to a size, and the windows of these overlap.
     fn adaptive_pool(&mut self, pool: &AdaptiveAvgPool) -> String {
-        let shares = |size: usize, n: usize| {
-            let (from, to) = (move |i: usize| i * size / n, move |i: usize| ((i + 1) * size).div_ceil(n));
-            let share = move |i: usize, x: usize| match (from(i)..to(i)).contains(&x) {
-                true => 1.0 / (to(i) - from(i)) as f32,
-                false => 0.0,
-            };
-            Tensor::from_fn([n, size], |at| share(at / size, at % size))
-        };
         let (rows, columns) =
             (shares(self.shapes[0][0], pool.output[0]), shares(self.shapes[0][1], pool.output[1]));
         let (height, width) = (self.called("rows"), self.called("columns"));
@@ -336,4 +328,14 @@ fn window(kernel: [usize; 2], stride: [usize; 2], pads: [[usize; 2]; 2]) -> [Att
     let [[top, bottom], [left, right]] = pads;
     let whole = |name, values: &[usize]| Attribute::ints(name, values.iter().map(|&v| v as i64));
     [whole("kernel_shape", &kernel), whole("strides", &stride), whole("pads", &[top, left, bottom, right])]
+}
+
+/// What each of `size` rows gives to each of the `n` that they are averaged to, as [`AdaptiveAvgPool`] does: `[n, size]`.
+pub(crate) fn shares(size: usize, n: usize) -> Tensor {
+    let (from, to) = (move |i: usize| i * size / n, move |i: usize| ((i + 1) * size).div_ceil(n));
+    let share = |i: usize, x: usize| match (from(i)..to(i)).contains(&x) {
+        true => 1.0 / (to(i) - from(i)) as f32,
+        false => 0.0,
+    };
+    Tensor::from_fn([n, size], |at| share(at / size, at % size))
 }

@@ -1,6 +1,7 @@
 //! The messages of an ONNX file, as `onnx.proto` of ONNX 1.13 numbers them: those fields that a classifier needs.
 //!
-//! `float_data` and its kin are left out: tensors are written as `raw_data`, little-endian.
+//! Tensors are written as `raw_data`, little-endian; others have `float_data` and its kin, which are read. None of these
+//! messages holds one of its own kind, so that reading them nests to a fixed depth.
 
 /// A model: the root of the file.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -68,6 +69,9 @@ pub(crate) struct NodeProto {
     pub(crate) op_type: String,
     #[prost(message, repeated, tag = "5")]
     pub(crate) attribute: Vec<AttributeProto>,
+    /// Empty: ONNX's own.
+    #[prost(string, tag = "7")]
+    pub(crate) domain: String,
 }
 
 /// An attribute of a node: one of its values is there, and `kind` says which.
@@ -81,6 +85,10 @@ pub(crate) struct AttributeProto {
     pub(crate) i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub(crate) s: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) t: Option<TensorProto>,
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(enumeration = "AttributeKind", tag = "20")]
@@ -99,6 +107,10 @@ pub(crate) enum AttributeKind {
     Int = 2,
     /// A word.
     String = 3,
+    /// A constant.
+    Tensor = 4,
+    /// Numbers.
+    Floats = 6,
     /// Whole numbers.
     Ints = 7,
 }
@@ -114,6 +126,16 @@ pub(crate) struct TensorProto {
     pub(crate) name: String,
     #[prost(bytes = "vec", tag = "9")]
     pub(crate) raw_data: Vec<u8>,
+    #[prost(float, repeated, tag = "4")]
+    pub(crate) float_data: Vec<f32>,
+    #[prost(int64, repeated, tag = "7")]
+    pub(crate) int64_data: Vec<i64>,
+    /// Where the values are, if they are in another file: `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) external_data: Vec<StringStringEntry>,
+    /// 1: in another file.
+    #[prost(int32, tag = "14")]
+    pub(crate) data_location: i32,
 }
 
 /// What a tensor holds.
@@ -128,6 +150,8 @@ pub(crate) enum ElementType {
     Uint8 = 2,
     /// Whole numbers of 64 bits.
     Int64 = 7,
+    /// 16 bits.
+    Float16 = 10,
 }
 
 /// An input or output of the graph.

@@ -18,7 +18,7 @@ use crate::head::{L2, LogisticRegression};
 use crate::{Backbone, Error, Session, SkippedFile, extract};
 use headstart_data::{Dataset, Item, Kind, OpenOptions, Picture, TextColumns, split};
 use headstart_models::registry::{self, PRETRAINED};
-use headstart_models::{Pretrained, PretrainedCfg, Whereabouts};
+use headstart_models::{Outline, Pretrained, PretrainedCfg, Whereabouts};
 use headstart_tensor::Tensor;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ const TIMED: usize = 64;
 pub struct RankOptions {
     /// Labelled images, as for training.
     pub data: PathBuf,
-    /// `arch` or `arch.tag` of each network; empty: all whose weights are here.
+    /// `arch` or `arch.tag` of each network, or the name of an imported one; empty: all whose weights are here.
     pub backbones: Vec<String>,
     /// Training images that are looked at, drawn from each class in proportion; 0 for all.
     pub images: usize,
@@ -64,7 +64,7 @@ pub struct RankReport {
 /// A network and what was found of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RankedNetwork {
-    /// `arch.tag`.
+    /// `arch.tag`, or the name of an imported network.
     pub backbone: String,
     /// Share of the images that a linear classifier, fitted to the other folds, got right.
     pub accuracy: f64,
@@ -90,7 +90,7 @@ pub struct RankedNetwork {
 /// Where a name is unknown or its weights are not here, the data cannot be opened or holds texts, a class has fewer than two
 /// readable images, or the run was interrupted.
 pub fn rank(session: &Session, options: &RankOptions) -> Result<RankReport, Error> {
-    let records = records(session, &options.backbones)?;
+    let names = networks(session, &options.backbones)?;
     let columns = TextColumns::default();
     if Kind::of(&options.data, &columns) == Some(Kind::Texts) {
         return Err(Error::TextsNotRanked { path: options.data.clone() });
@@ -98,13 +98,14 @@ pub fn rank(session: &Session, options: &RankOptions) -> Result<RankReport, Erro
     let data = Dataset::open(&options.data, &OpenOptions { classes: None, columns })?;
     let mut skipped: Vec<SkippedFile> = data.skipped.iter().map(SkippedFile::from).collect();
     let items = some(&data.train, options)?;
-    let mut networks = Vec::with_capacity(records.len());
+    let mut networks = Vec::with_capacity(names.len());
     let (mut n, mut folds) = (0, FOLDS);
-    for (at, cfg) in records.iter().enumerate() {
-        let pretrained = Pretrained::open(&cfg.name(), session.home)?;
+    for (at, name) in names.iter().enumerate() {
+        let pretrained = Pretrained::open(name, session.home)?;
+        let pixels = pretrained.input.crop;
         let backbone = Backbone::of(pretrained)?.0;
         let pictures: Vec<&Picture> = items.iter().map(|item| &item.picture).collect();
-        let features = extract(session, &backbone, &pictures, 1, 0, &cfg.name())?;
+        let features = extract(session, &backbone, &pictures, 1, 0, name)?;
         // What cannot be read is the same for all.
         if at == 0 {
             skipped.extend(features.skipped.iter().map(SkippedFile::from));
@@ -117,14 +118,14 @@ pub fn rank(session: &Session, options: &RankOptions) -> Result<RankReport, Erro
         let (right, accuracy_ci95) =
             accuracy(session, features.values, targets, &data.classes, folds, options.seed)?;
         networks.push(RankedNetwork {
-            backbone: cfg.name(),
+            backbone: name.clone(),
             accuracy: right,
             accuracy_ci95,
             logme: score.unwrap_or(f64::NEG_INFINITY),
             images_per_second,
             parameters: backbone.trunk_graph().parameter_count(),
             width: backbone.dim(),
-            pixels: cfg.input.crop,
+            pixels,
             computed: features.computed,
         });
     }
@@ -133,26 +134,27 @@ pub fn rank(session: &Session, options: &RankOptions) -> Result<RankReport, Erro
     Ok(RankReport { n, of: data.train.len(), classes: data.classes.len(), folds, networks, choice, skipped })
 }
 
-/// The records of the networks that were named, or of all whose weights are here.
-fn records(session: &Session, names: &[String]) -> Result<Vec<&'static PretrainedCfg>, Error> {
+/// The names of the networks that were asked for, each once, or of all whose weights are here.
+fn networks(session: &Session, asked: &[String]) -> Result<Vec<String>, Error> {
     let here = |cfg: &&PretrainedCfg| cfg.whereabouts(session.home) != Whereabouts::Absent;
-    let mut records: Vec<&'static PretrainedCfg> = Vec::new();
-    for name in names {
-        let (_, cfg) = registry::find(name)?;
-        if !here(&cfg) {
+    let mut names: Vec<String> = Vec::new();
+    for name in asked {
+        let name = Outline::open(name, session.home, None)?.name;
+        if registry::find(&name).is_ok_and(|(_, cfg)| !here(&cfg)) {
             // Opening it says which file to bring.
-            Pretrained::open(name, session.home)?;
+            Pretrained::open(&name, session.home)?;
         }
-        if !records.contains(&cfg) {
-            records.push(cfg);
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
-    if names.is_empty() {
-        records = PRETRAINED.iter().filter(here).collect();
+    if asked.is_empty() {
+        names.extend(PRETRAINED.iter().filter(here).map(PretrainedCfg::name));
+        names.extend(session.home.networks());
     }
-    match records.is_empty() {
+    match names.is_empty() {
         true => Err(Error::NoNetworks),
-        false => Ok(records),
+        false => Ok(names),
     }
 }
 
