@@ -5,6 +5,7 @@ mod doctor;
 mod explain;
 mod export;
 mod finetune;
+mod import;
 mod pull;
 mod rank;
 mod train;
@@ -14,6 +15,7 @@ pub(crate) use doctor::Doctor;
 pub(crate) use explain::Explain;
 pub(crate) use export::Export;
 pub(crate) use finetune::Finetune;
+pub(crate) use import::Import;
 pub(crate) use pull::Pull;
 pub(crate) use rank::Rank;
 pub(crate) use train::Train;
@@ -274,7 +276,7 @@ pub(crate) struct Embed {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Inspect {
-    /// The name of a network, or a model file.
+    /// The name of a network, an imported one too, or a model file.
     pub(crate) name: String,
     /// What to train besides the classifier: `last`, `all`, or stages, layers, parameters and patterns, with commas between
     /// them.
@@ -333,7 +335,7 @@ pub(crate) enum Models {
     List,
     /// All about one network.
     Show {
-        /// `arch` or `arch.tag`.
+        /// `arch` or `arch.tag`, or the name of an imported network.
         name: String,
     },
     /// Get a network's weights over the network, check them and keep them.
@@ -345,17 +347,13 @@ pub(crate) enum Models {
         #[arg(long)]
         f16: bool,
     },
-    /// Convert a published weight file and keep it.
-    Import {
-        /// A .pt, .pth or .safetensors file.
-        file: PathBuf,
-        /// Which network it is for: `arch` or `arch.tag`.
-        #[arg(long, value_name = "NAME")]
-        arch: String,
-        /// Keep half of the bits of convolution and linear weights.
-        #[arg(long)]
-        f16: bool,
-    },
+    /// Keep a published weight file, or a whole classification network from an ONNX file.
+    Import(Box<Import>),
+}
+
+/// In which precision imported weights are kept.
+pub(crate) fn weight_precision(f16: bool) -> headstart::models::Precision {
+    if f16 { headstart::models::Precision::F16 } else { headstart::models::Precision::F32 }
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

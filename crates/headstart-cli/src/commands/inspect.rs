@@ -6,7 +6,7 @@ use crate::printer::Printer;
 use crate::table::{Align, Table, percent, thousands};
 use headstart::fine_tune;
 use headstart::graph::{CompiledLayer, Freeze, Graph, Precision, Summary};
-use headstart::models::{Home, registry};
+use headstart::models::{Home, Outline};
 use headstart::{Classifier, Isa};
 use serde::Serialize;
 use std::path::Path;
@@ -70,9 +70,8 @@ fn network(args: &Inspect) -> anyhow::Result<Network> {
         let precision = backbone.trunk().precision();
         return Ok(Network { name: backbone.name, classifier: backbone.classifier, graph, precision });
     }
-    let (architecture, cfg) = registry::find(&args.name)?;
-    let graph = architecture.build(args.size.unwrap_or(cfg.input.crop), cfg.outputs())?;
-    let (name, classifier) = (architecture.name.to_owned(), architecture.classifier.to_owned());
+    let Outline { architecture: name, classifier, graph, .. } =
+        Outline::open(&args.name, &Home::from_env()?, args.size)?;
     Ok(Network { name, classifier, graph, precision: Precision::F32 })
 }
 

@@ -11,6 +11,7 @@ mod eval;
 mod explain;
 mod export;
 mod finetune;
+mod import;
 mod inspect;
 mod models;
 mod predict;

@@ -1,13 +1,17 @@
 //! `headstart models`: what networks there are, and bringing weights in.
 
+use super::import::pixels;
+#[cfg(feature = "download")]
+use crate::args::weight_precision;
 use crate::args::Models;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, short, thousands};
 use headstart::models::registry::{self, PRETRAINED};
-use headstart::models::{DEFAULT_BACKBONE, Home, Imported, Precision, PretrainedCfg, Whereabouts, import};
+use headstart::data::Preprocess;
+use headstart::models::{DEFAULT_BACKBONE, Home, Outline, PretrainedCfg, Whereabouts, network_record};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(crate) fn run(action: Models, printer: &Printer) -> anyhow::Result<Outcome> {
     let home = Home::from_env()?;
@@ -16,13 +20,9 @@ pub(crate) fn run(action: Models, printer: &Printer) -> anyhow::Result<Outcome> 
         Models::Show { name } => show(&name, &home, printer),
         #[cfg(feature = "download")]
         Models::Pull { name, f16 } => {
-            let precision = if f16 { Precision::F16 } else { Precision::F32 };
-            super::pull::run(&name, precision, &home, printer)
+            super::pull::run(&name, weight_precision(f16), &home, printer)
         }
-        Models::Import { file, arch, f16 } => {
-            let precision = if f16 { Precision::F16 } else { Precision::F32 };
-            bring_in(&file, &arch, precision, &home, printer)
-        }
+        Models::Import(args) => super::import::run(*args, &home, printer),
     }
 }
 
@@ -83,6 +83,41 @@ impl Model {
     }
 }
 
+/// All about an imported network.
+#[derive(Serialize)]
+struct Network {
+    name: String,
+    parameters: usize,
+    macs: u64,
+    /// `imported`.
+    weights: &'static str,
+    path: PathBuf,
+    /// The file it came from.
+    file: String,
+    sha256: String,
+    classifier: String,
+    classes: usize,
+    preprocess: Preprocess,
+}
+
+impl Network {
+    fn of(name: &str, home: &Home) -> anyhow::Result<Network> {
+        let record = network_record(name, home)?;
+        Ok(Network {
+            name: name.to_owned(),
+            parameters: record.graph.parameter_count(),
+            macs: record.graph.macs(),
+            weights: "imported",
+            path: home.network(name),
+            file: record.file,
+            sha256: record.sha256,
+            classifier: record.classifier,
+            classes: record.labels.len(),
+            preprocess: record.input,
+        })
+    }
+}
+
 #[cfg(feature = "download")]
 fn address(cfg: &PretrainedCfg) -> Option<String> {
     // What is wrong with the environment, `models pull` says.
@@ -99,10 +134,18 @@ fn list(home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
     struct Models {
         default: &'static str,
         models: Vec<Model>,
+        networks: Vec<Network>,
     }
     let models = PRETRAINED.iter().map(|cfg| Model::of(cfg, home)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut networks = Vec::new();
+    for name in home.networks() {
+        match Network::of(&name, home) {
+            Ok(network) => networks.push(network),
+            Err(error) => printer.say(&format!("note: {error}")),
+        }
+    }
     if printer.is_json() {
-        printer.json(&Models { default: DEFAULT_BACKBONE, models })?;
+        printer.json(&Models { default: DEFAULT_BACKBONE, models, networks })?;
         return Ok(Outcome::Fine);
     }
     let mut table = Table::new([
@@ -123,6 +166,11 @@ fn list(home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
             model.weights.to_owned(),
         ]);
     }
+    for network in networks {
+        let Network { name, parameters, macs, file, .. } = network;
+        let none = String::new();
+        table.row([name, short(parameters as u64), short(macs), none.clone(), none, format!("imported: {file}")]);
+    }
     printer.data(&table.to_string())?;
     printer.say(&format!(
         "The default is {DEFAULT_BACKBONE}. `headstart models show NAME` names the file of absent weights, `headstart models pull NAME` gets it."
@@ -131,7 +179,10 @@ fn list(home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
 }
 
 fn show(name: &str, home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
-    let (_, cfg) = registry::find(name)?;
+    if home.networks().iter().any(|network| network == name) {
+        return show_network(&Network::of(name, home)?, printer);
+    }
+    let (_, cfg) = registry::find(&Outline::open(name, home, None)?.name)?;
     let model = Model::of(cfg, home)?;
     if printer.is_json() {
         printer.json(&model)?;
@@ -173,57 +224,25 @@ fn show(name: &str, home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-/// What an import did.
-#[derive(Serialize)]
-pub(crate) struct Import {
-    path: PathBuf,
-    sha256: String,
-    published: bool,
-    loaded: usize,
-    report: String,
-}
-
-impl Import {
-    pub(crate) fn of(imported: &Imported) -> Import {
-        Import {
-            path: imported.path.clone(),
-            sha256: imported.sha256.clone(),
-            published: imported.is_published,
-            loaded: imported.report.loaded.len(),
-            report: imported.report.to_string(),
-        }
-    }
-}
-
-/// Says so where the file is not the one that was published.
-pub(crate) fn published_note(imported: &Imported, printer: &Printer) {
-    if !imported.is_published && !imported.cfg.sha256.is_empty() {
-        let (sha, file) = (&imported.sha256, imported.cfg.file);
-        printer.say(&format!("note: this is not the published {file}: its SHA-256 is {sha}"));
-    }
-}
-
-fn bring_in(
-    file: &Path,
-    arch: &str,
-    precision: Precision,
-    home: &Home,
-    printer: &Printer,
-) -> anyhow::Result<Outcome> {
-    #[derive(Serialize)]
-    struct Named {
-        name: String,
-        #[serde(flatten)]
-        import: Import,
-    }
-    let imported = import(file, arch, home, precision)?;
-    let name = imported.cfg.name();
+fn show_network(network: &Network, printer: &Printer) -> anyhow::Result<Outcome> {
     if printer.is_json() {
-        printer.json(&Named { name, import: Import::of(&imported) })?;
+        printer.json(network)?;
         return Ok(Outcome::Fine);
     }
-    printer.data(&format!("{name}: {}\n{}", imported.report, imported.path.display()))?;
-    published_note(&imported, printer);
-    printer.say(&format!("Use it: `headstart train DATA --backbone {name}`."));
+    let [sizes, numbers] = pixels(&network.preprocess);
+    let mut text = format!("{}\n", network.name);
+    for (what, value) in [
+        ("parameters", thousands(network.parameters as u64)),
+        ("MACs", thousands(network.macs)),
+        ("weights", format!("imported: {}", network.path.display())),
+        ("file", network.file.clone()),
+        ("sha256", network.sha256.clone()),
+        ("classifier", format!("{}, {} classes", network.classifier, network.classes)),
+        ("input", sizes),
+        ("", numbers),
+    ] {
+        text += &format!("  {what:<11} {value}\n");
+    }
+    printer.data(&text)?;
     Ok(Outcome::Fine)
 }

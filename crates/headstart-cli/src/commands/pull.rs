@@ -1,6 +1,6 @@
 //! `headstart models pull`: weights over the network.
 
-use super::models::Import;
+use super::import::Import;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::progress::Talk;
@@ -74,8 +74,11 @@ pub(crate) fn run(
 pub(crate) fn absent(names: &[&str], printer: &Printer) -> anyhow::Result<()> {
     let home = Home::from_env()?;
     let talk = Talk::new(*printer);
-    // A folder or a model file needs nothing.
-    let is_here = |name: &str| home.find_encoder(name).is_some() || Path::new(name).exists();
+    // A folder, a model file or an imported network needs nothing.
+    let imported = home.networks();
+    let is_here = |name: &str| {
+        home.find_encoder(name).is_some() || Path::new(name).exists() || imported.iter().any(|here| here == name)
+    };
     for name in names.iter().filter(|name| !is_here(name)) {
         let (sources, client) = (Sources::from_env()?, Client::from_env()?);
         if is_repository(name) {
