@@ -15,7 +15,7 @@ pub(crate) use doctor::Doctor;
 pub(crate) use explain::Explain;
 pub(crate) use export::Export;
 pub(crate) use finetune::Finetune;
-pub(crate) use import::Import;
+pub(crate) use import::{Import, weight_precision};
 pub(crate) use pull::Pull;
 pub(crate) use rank::Rank;
 pub(crate) use train::Train;
@@ -349,11 +349,6 @@ pub(crate) enum Models {
     },
     /// Keep a published weight file, or a whole classification network from an ONNX file.
     Import(Box<Import>),
-}
-
-/// In which precision imported weights are kept.
-pub(crate) fn weight_precision(f16: bool) -> headstart::models::Precision {
-    if f16 { headstart::models::Precision::F16 } else { headstart::models::Precision::F32 }
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

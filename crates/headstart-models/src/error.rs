@@ -58,6 +58,17 @@ pub enum ModelsError {
         /// What fits and what does not.
         report: Box<LoadReport>,
     },
+    /// A whole network where weights, a model or a name was expected.
+    #[error(
+        "{} is a whole network in ONNX: `headstart models import {}` keeps it under a name, which is then given in its place (for \
+         `train`, with --backbone)",
+        path.display(),
+        path.display()
+    )]
+    OnnxFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A name that no network can be kept under.
     #[error("a network cannot be kept under the name `{name}`: expected {expected}; --name gives another")]
     NetworkName {

@@ -45,7 +45,11 @@ impl Home {
     pub fn networks(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.0.join("networks")).into_iter().flatten().flatten();
         let name = |file: std::fs::DirEntry| {
-            file.file_name().to_str()?.strip_suffix(".safetensors").filter(|name| !name.starts_with('.')).map(str::to_owned)
+            file.file_name()
+                .to_str()?
+                .strip_suffix(".safetensors")
+                .filter(|name| !name.starts_with('.'))
+                .map(str::to_owned)
         };
         let mut names: Vec<String> = files.filter_map(name).collect();
         names.sort();

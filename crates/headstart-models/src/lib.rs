@@ -52,7 +52,7 @@ pub use imagenet::IMAGENET_1K;
 pub use import::{Imported, Precision, import};
 pub use key_map::KeyMap;
 pub use load::{LoadReport, Mismatch, load};
-pub use network::{Network, NetworkRecord, check_name, network_record};
+pub use network::{Network, NetworkRecord, check_name, network_record, refuse_onnx};
 pub use outline::Outline;
 pub use pretrained::{Pretrained, Whereabouts};
 #[cfg(feature = "download")]

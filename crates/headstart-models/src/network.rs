@@ -73,6 +73,17 @@ pub fn check_name(name: &str) -> Result<(), ModelsError> {
     }
 }
 
+/// Refuses a file that is named as a whole network where something else is expected.
+///
+/// # Errors
+/// [`ModelsError::OnnxFile`], which says how it is used.
+pub fn refuse_onnx(path: &Path) -> Result<(), ModelsError> {
+    match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+        true => Err(ModelsError::OnnxFile { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 impl Network {
     /// Keeps it in the home under `name`, whole or not at all, in place of one that was there.
     ///
@@ -97,7 +108,8 @@ impl Network {
             std::fs::create_dir_all(folder)
                 .map_err(|source| ModelsError::Io { path: folder.to_owned(), source })?;
         }
-        let tensors: Vec<(&str, &StoredTensor)> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+        let tensors: Vec<(&str, &StoredTensor)> =
+            tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
         write_safetensors(&path, &tensors, &BTreeMap::from([(RECORD.to_owned(), text)]))?;
         Ok(path)
     }
@@ -138,7 +150,9 @@ fn record(dict: &StateDict, path: &Path) -> Result<(NetworkRecord, String), Mode
     let Written { version, weights_sha256, record } =
         serde_json::from_str(text).map_err(|e| bad(format!("its record cannot be read ({e})")))?;
     if version > VERSION {
-        return Err(bad(format!("it is of version {version}, and {VERSION} is the newest that is known here")));
+        return Err(bad(format!(
+            "it is of version {version}, and {VERSION} is the newest that is known here"
+        )));
     }
     record.input.check().map_err(|e| bad(e.to_string()))?;
     let side = record.input.crop;
@@ -146,8 +160,14 @@ fn record(dict: &StateDict, path: &Path) -> Result<(NetworkRecord, String), Mode
         return Err(bad(format!("images of {side} pixels for an input of {}", record.graph.input())));
     }
     let last = record.graph.nodes().last().filter(|node| node.name == record.classifier);
-    if !last.is_some_and(|node| matches!(node.op, Op::Linear(_)) && node.shape.dims() == [record.labels.len()]) {
-        return Err(bad(format!("`{}` is no linear layer of {} classes at its end", record.classifier, record.labels.len())));
+    if !last
+        .is_some_and(|node| matches!(node.op, Op::Linear(_)) && node.shape.dims() == [record.labels.len()])
+    {
+        return Err(bad(format!(
+            "`{}` is no linear layer of {} classes at its end",
+            record.classifier,
+            record.labels.len()
+        )));
     }
     Ok((record, weights_sha256))
 }
@@ -171,8 +191,14 @@ mod tests {
         let params = params.map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 3, 1.0))).collect();
         let input = Preprocess { resize: 9, crop: 8, ..registry::PRETRAINED[0].input.clone() };
         let labels = vec!["a".to_owned(), "b".to_owned()];
-        let record =
-            NetworkRecord { graph, classifier: "fc".into(), input, labels, file: "n.onnx".into(), sha256: "0".into() };
+        let record = NetworkRecord {
+            graph,
+            classifier: "fc".into(),
+            input,
+            labels,
+            file: "n.onnx".into(),
+            sha256: "0".into(),
+        };
         Network { record, params }
     }
 
@@ -186,7 +212,10 @@ mod tests {
             assert_eq!(Network::open("mine", &home).unwrap().0.record, network.record);
         }
         assert_eq!(home.networks(), ["mine"]);
-        assert_eq!(Network::open("mine", &home).unwrap().0.params.get("fc.weight"), network.params.get("fc.weight"));
+        assert_eq!(
+            Network::open("mine", &home).unwrap().0.params.get("fc.weight"),
+            network.params.get("fc.weight")
+        );
         let (path, whole) = (home.network("mine"), std::fs::read(home.network("mine")).unwrap());
         let text = String::from_utf8_lossy(&whole).into_owned();
         for (from, to, words) in [
@@ -214,7 +243,18 @@ mod tests {
         for name in ["mine", "my-net_2.v1", "resnet18b"] {
             assert!(check_name(name).is_ok(), "{name}");
         }
-        for name in ["", ".x", "-x", "a/b", "a b", "../x", "resnet18", "resnet18.tv_in1k", "net.onnx", "x.safetensors"] {
+        for name in [
+            "",
+            ".x",
+            "-x",
+            "a/b",
+            "a b",
+            "../x",
+            "resnet18",
+            "resnet18.tv_in1k",
+            "net.onnx",
+            "x.safetensors",
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }

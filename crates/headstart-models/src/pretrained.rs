@@ -1,8 +1,8 @@
 //! A network with its published parameters and preprocessing.
 
 use crate::{
-    Architecture, Home, IMAGENET_1K, LoadReport, ModelsError, Network, NetworkRecord, PretrainedCfg, check_name,
-    embedded, load::load_behind, positions, registry, wrapped,
+    Architecture, Home, IMAGENET_1K, LoadReport, ModelsError, Network, NetworkRecord, PretrainedCfg,
+    check_name, embedded, load::load_behind, positions, refuse_onnx, registry, wrapped,
 };
 use headstart_data::Preprocess;
 use headstart_graph::{Graph, Linear, Node, Op, Params, nearest};
@@ -67,7 +67,16 @@ impl Pretrained {
             let (Network { record, params }, report) = Network::open(name, home)?;
             let NetworkRecord { graph, classifier, input, labels, .. } = record;
             let name = name.to_owned();
-            return Ok(Pretrained { name, classifier, published: None, labels, input, graph, params, report });
+            return Ok(Pretrained {
+                name,
+                classifier,
+                published: None,
+                labels,
+                input,
+                graph,
+                params,
+                report,
+            });
         };
         let (path, dict) = match (cfg.whereabouts(home), embedded::weights(cfg)) {
             (Whereabouts::Imported(path), _) => (path.clone(), StateDict::open(&path)?),
@@ -87,11 +96,12 @@ impl Pretrained {
         Pretrained::from_dict(architecture, cfg, &path, &dict)
     }
 
-    /// The network that `name` stands for, with the weights of a file of the user's own.
+    /// The network of the registry that `name` stands for, with the weights of a file of the user's own.
     ///
     /// # Errors
     /// Where the name is unknown, or the file cannot be read or does not fit.
     pub fn from_file(name: &str, path: &Path) -> Result<Pretrained, ModelsError> {
+        refuse_onnx(path)?;
         let (architecture, cfg) = registry::find(name)?;
         Pretrained::from_dict(architecture, cfg, path, &wrapped::open(path)?)
     }
@@ -206,6 +216,7 @@ pub(crate) fn named(
     name: &str,
     home: &Home,
 ) -> Result<Option<(&'static Architecture, &'static PretrainedCfg)>, ModelsError> {
+    refuse_onnx(Path::new(name))?;
     match registry::find(name) {
         Ok(found) => Ok(Some(found)),
         Err(_) if check_name(name).is_ok() && home.network(name).is_file() => Ok(None),

@@ -20,7 +20,7 @@ use crate::unknown::Unknown;
 use crate::{Backbone, Error};
 use headstart_data::DataError;
 use headstart_graph::{Graph, Op, Params, Precision};
-use headstart_models::{Home, KeyMap, Pretrained, Tokens, fingerprint, load, sha256_hex};
+use headstart_models::{Home, KeyMap, Pretrained, Tokens, fingerprint, load, refuse_onnx, sha256_hex};
 use headstart_tensor::Tensor;
 use headstart_weights::{DType, StateDict, StoredTensor, write_safetensors};
 use serde::Deserialize;
@@ -107,6 +107,7 @@ impl Artifact {
     /// # Errors
     /// Where the file is no model, damaged, newer than this program, or a slim one whose backbone is not here.
     pub fn load(path: &Path, home: &Home) -> Result<Artifact, Error> {
+        refuse_onnx(path)?;
         Self::from_dict(&StateDict::open(path)?, path, home)
     }
 

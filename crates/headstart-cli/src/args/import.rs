@@ -68,7 +68,7 @@ impl Import {
             Filter::Bilinear => headstart::data::Interpolation::Bilinear,
             Filter::Bicubic => headstart::data::Interpolation::Bicubic,
         });
-        let precision = super::weight_precision(self.f16);
+        let precision = weight_precision(self.f16);
         let Import { name, resize, crop, mean, std, .. } = self;
         OnnxImportOptions { name, resize, crop, interpolation, mean, std, precision }
     }
@@ -78,4 +78,9 @@ fn three(text: &str) -> Result<[f32; 3], String> {
     let numbers = text.split(',').map(|part| part.trim().parse().ok()).collect::<Option<Vec<f32>>>();
     let numbers = numbers.and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());
     numbers.ok_or_else(|| "expected three numbers with commas between them: red,green,blue".to_owned())
+}
+
+/// In which precision imported weights are kept.
+pub(crate) fn weight_precision(f16: bool) -> headstart::models::Precision {
+    if f16 { headstart::models::Precision::F16 } else { headstart::models::Precision::F32 }
 }

@@ -96,7 +96,10 @@ fn network(imported: &OnnxImport, printer: &Printer) -> anyhow::Result<Outcome> 
     for (what, value) in [
         ("file", imported.path.display().to_string()),
         ("written by", format!("{producer}, operator set {}", imported.opset)),
-        ("network", format!("{} layers, {} parameters", imported.layers, thousands(imported.parameters as u64))),
+        (
+            "network",
+            format!("{} layers, {} parameters", imported.layers, thousands(imported.parameters as u64)),
+        ),
         ("MACs", thousands(imported.macs)),
         ("classifier", format!("{}, {} classes", imported.classifier, imported.classes)),
         ("input", sizes),

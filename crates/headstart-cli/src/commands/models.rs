@@ -1,14 +1,14 @@
 //! `headstart models`: what networks there are, and bringing weights in.
 
 use super::import::pixels;
+use crate::args::Models;
 #[cfg(feature = "download")]
 use crate::args::weight_precision;
-use crate::args::Models;
 use crate::outcome::Outcome;
 use crate::printer::Printer;
 use crate::table::{Align, Table, short, thousands};
-use headstart::models::registry::{self, PRETRAINED};
 use headstart::data::Preprocess;
+use headstart::models::registry::{self, PRETRAINED};
 use headstart::models::{DEFAULT_BACKBONE, Home, Outline, PretrainedCfg, Whereabouts, network_record};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -19,9 +19,7 @@ pub(crate) fn run(action: Models, printer: &Printer) -> anyhow::Result<Outcome> 
         Models::List => list(&home, printer),
         Models::Show { name } => show(&name, &home, printer),
         #[cfg(feature = "download")]
-        Models::Pull { name, f16 } => {
-            super::pull::run(&name, weight_precision(f16), &home, printer)
-        }
+        Models::Pull { name, f16 } => super::pull::run(&name, weight_precision(f16), &home, printer),
         Models::Import(args) => super::import::run(*args, &home, printer),
     }
 }
@@ -169,7 +167,14 @@ fn list(home: &Home, printer: &Printer) -> anyhow::Result<Outcome> {
     for network in networks {
         let Network { name, parameters, macs, file, .. } = network;
         let none = String::new();
-        table.row([name, short(parameters as u64), short(macs), none.clone(), none, format!("imported: {file}")]);
+        table.row([
+            name,
+            short(parameters as u64),
+            short(macs),
+            none.clone(),
+            none,
+            format!("imported: {file}"),
+        ]);
     }
     printer.data(&table.to_string())?;
     printer.say(&format!(

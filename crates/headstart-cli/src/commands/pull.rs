@@ -77,7 +77,9 @@ pub(crate) fn absent(names: &[&str], printer: &Printer) -> anyhow::Result<()> {
     // A folder, a model file or an imported network needs nothing.
     let imported = home.networks();
     let is_here = |name: &str| {
-        home.find_encoder(name).is_some() || Path::new(name).exists() || imported.iter().any(|here| here == name)
+        home.find_encoder(name).is_some()
+            || Path::new(name).exists()
+            || imported.iter().any(|here| here == name)
     };
     for name in names.iter().filter(|name| !is_here(name)) {
         let (sources, client) = (Sources::from_env()?, Client::from_env()?);

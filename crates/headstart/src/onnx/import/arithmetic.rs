@@ -30,7 +30,8 @@ impl<'a> Reader<'a> {
             "Sqrt" => Box::new(f64::sqrt),
             "HardSwish" => Box::new(|x| x * hard_sigmoid(x, 1.0 / 6.0, 0.5)),
             "HardSigmoid" => {
-                let [slope, offset] = [attributes.float("alpha", 0.2), attributes.float("beta", 0.5)].map(f64::from);
+                let [slope, offset] =
+                    [attributes.float("alpha", 0.2), attributes.float("beta", 0.5)].map(f64::from);
                 Box::new(move |x| hard_sigmoid(x, slope, offset))
             }
             "Swish" => {
@@ -62,7 +63,8 @@ impl<'a> Reader<'a> {
 
     /// `activation` with a node for the function that it is by now, if that is one.
     fn named(&mut self, node: &NodeProto, activation: Activation) -> Result<Value, OnnxError> {
-        let is = activation.forms.iter().rev().find_map(|(of, samples)| samples.activation().map(|op| (*of, op)));
+        let is =
+            activation.forms.iter().rev().find_map(|(of, samples)| samples.activation().map(|op| (*of, op)));
         Ok(Value::Activation(match is {
             Some((of, op)) => {
                 let made = self.step(node, op, &[of])?;
@@ -94,9 +96,15 @@ impl<'a> Reader<'a> {
             (Value::Parts(parts), Value::Floats(b)) if b.len() == 1 => match node.op_type.as_str() {
                 "Mul" => Ok(Value::Parts(parts.scaled(f64::from(b.data()[0])))),
                 "Div" => Ok(Value::Parts(parts.scaled(1.0 / f64::from(b.data()[0])))),
-                _ => Err(unsupported(node, "inside an attention", "products with a number are imported there")),
+                _ => {
+                    Err(unsupported(node, "inside an attention", "products with a number are imported there"))
+                }
             },
-            _ => Err(unsupported(node, "values that do not go together", "activations and constants of float32 do")),
+            _ => Err(unsupported(
+                node,
+                "values that do not go together",
+                "activations and constants of float32 do",
+            )),
         }
     }
 
@@ -112,24 +120,37 @@ impl<'a> Reader<'a> {
                     };
                 };
                 if a.layout != b.layout {
-                    let found = format!("{:?} and {:?}", self.extents(x, a.layout), self.extents(y, b.layout));
+                    let found =
+                        format!("{:?} and {:?}", self.extents(x, a.layout), self.extents(y, b.layout));
                     return Err(unsupported(node, found, "sums of two values of one shape are imported"));
                 }
                 let made = self.step(node, Op::Add, &[x, y])?;
-                Ok(Value::Activation(both.map_or_else(|| Activation::of(made, a.layout), |both| both.and(made))))
+                Ok(Value::Activation(
+                    both.map_or_else(|| Activation::of(made, a.layout), |both| both.and(made)),
+                ))
             }
             "Mul" => match both {
                 Some(both) => self.named(node, both),
                 None => {
-                    let (Some(x), Some(y)) = (a.node(), b.node()) else { return Err(self.unsettled(node, a, b)) };
+                    let (Some(x), Some(y)) = (a.node(), b.node()) else {
+                        return Err(self.unsettled(node, a, b));
+                    };
                     let ((x, layout), (scale, of)) = match a.layout {
                         Layout::Features { .. } => ((y, b.layout), (x, a.layout)),
                         _ => ((x, a.layout), (y, b.layout)),
                     };
                     let (all, one) = (self.extents(x, layout).len(), self.extents(scale, of).len());
-                    if all != one || layout.channels() != of.channels() || !matches!(of, Layout::Features { .. }) {
-                        let found = format!("{:?} times {:?}", self.extents(x, layout), self.extents(scale, of));
-                        return Err(unsupported(node, found, "factors for the channels, [batch, channels, 1, 1], are imported"));
+                    if all != one
+                        || layout.channels() != of.channels()
+                        || !matches!(of, Layout::Features { .. })
+                    {
+                        let found =
+                            format!("{:?} times {:?}", self.extents(x, layout), self.extents(scale, of));
+                        return Err(unsupported(
+                            node,
+                            found,
+                            "factors for the channels, [batch, channels, 1, 1], are imported",
+                        ));
                     }
                     let made = self.step(node, Op::ScaleChannels, &[x, scale])?;
                     Ok(Value::Activation(Activation::of(made, layout)))
@@ -137,7 +158,11 @@ impl<'a> Reader<'a> {
             },
             _ => match both {
                 Some(both) => self.named(node, both),
-                None => Err(unsupported(node, "two activations", "their sum is imported, and factors for channels")),
+                None => Err(unsupported(
+                    node,
+                    "two activations",
+                    "their sum is imported, and factors for channels",
+                )),
             },
         }
     }
@@ -168,16 +193,30 @@ impl<'a> Reader<'a> {
                 self.keep(format!("{name}.gamma"), Tensor::from_fn([features], |i| factors[i]))?;
                 Ok(Value::Activation(Activation::of(made, layout)))
             }
-            ("Add", None) if layout == Layout::Tokens => {
-                let entries = constant.len() / features.max(1);
-                let fits = constant.dims().ends_with(&[entries, features]) && constant.len() == entries * features;
-                if !fits {
-                    return Err(unsupported(node, format!("a constant of shape {}", constant.shape()), "a row for each token is imported"));
-                }
+            ("Add", None) => {
+                // A row for each token, or for each pixel of an image, where they lie apart.
+                let pixels = constant.len() / features.max(1);
+                let rows = match (layout, constant.dims()) {
+                    (Layout::Tokens, dims) if dims.ends_with(&[pixels, features]) => {
+                        Some(constant.data().to_vec())
+                    }
+                    (Layout::Image, &[.., c, h, w]) if c == features && h * w == pixels => {
+                        let planes = constant.data();
+                        Some((0..constant.len()).map(|i| planes[i % c * pixels + i / c]).collect())
+                    }
+                    _ => None,
+                };
+                let rows = rows.filter(|rows| rows.len() == pixels * features).ok_or_else(|| {
+                    unsupported(
+                        node,
+                        format!("a constant of shape {}", constant.shape()),
+                        "a row for each token is imported",
+                    )
+                })?;
                 let name = self.names.layer(node, &[(name, "")]);
-                let rows = AddRows { entries, features, first: 0, step: 1, whole: true };
-                let made = self.add(&name, Op::AddRows(rows), &[x])?;
-                self.keep(name, Tensor::from_fn([1, entries, features], |i| constant.data()[i]))?;
+                let op = AddRows { entries: pixels, features, first: 0, step: 1, whole: true };
+                let made = self.add(&name, Op::AddRows(op), &[x])?;
+                self.keep(name, Tensor::from_fn([1, pixels, features], |i| rows[i]))?;
                 Ok(Value::Activation(Activation::of(made, layout)))
             }
             _ => Err(unsupported(
@@ -205,7 +244,11 @@ fn operation(node: &NodeProto) -> fn(f64, f64) -> f64 {
 fn folded(node: &NodeProto, a: &Tensor, b: &Tensor, f: fn(f64, f64) -> f64) -> Result<Value, OnnxError> {
     let (longer, at) = if a.len() >= b.len() { (a, b.len()) } else { (b, a.len()) };
     if a.shape() != b.shape() && at != 1 {
-        return Err(unsupported(node, format!("constants of shapes {} and {}", a.shape(), b.shape()), "one shape, or one number"));
+        return Err(unsupported(
+            node,
+            format!("constants of shapes {} and {}", a.shape(), b.shape()),
+            "one shape, or one number",
+        ));
     }
     let value = |tensor: &Tensor, i: usize| f64::from(tensor.data()[if tensor.len() == 1 { 0 } else { i }]);
     let made = Tensor::from_fn(longer.shape().clone(), |i| f(value(a, i), value(b, i)) as f32);

@@ -121,7 +121,9 @@ impl Parts {
                     false => (!left.is_empty()).then(|| left.remove(0))?,
                 };
                 match (self.extent(axis), count) {
-                    (Some(n), Count::Known(wanted)) => extent = extent.checked_mul(n as i64).filter(|n| *n <= wanted)?,
+                    (Some(n), Count::Known(wanted)) => {
+                        extent = extent.checked_mul(n as i64).filter(|n| *n <= wanted)?
+                    }
                     (None, Count::Batch) if group.is_empty() => {}
                     _ => return None,
                 }
@@ -131,7 +133,8 @@ impl Parts {
         let open = to.iter().position(|&count| count == Count::Known(-1));
         let (before, behind) = to.split_at(open.unwrap_or(to.len()));
         let mut axes = before.iter().map(|&count| take(count, false)).collect::<Option<Vec<_>>>()?;
-        let behind = behind.iter().skip(1).rev().map(|&count| take(count, true)).collect::<Option<Vec<_>>>()?;
+        let behind =
+            behind.iter().skip(1).rev().map(|&count| take(count, true)).collect::<Option<Vec<_>>>()?;
         match open {
             Some(_) => axes.push(left),
             None if left.is_empty() => {}
@@ -159,16 +162,31 @@ impl<'a> Reader<'a> {
     pub(super) fn parted(&mut self, node: &NodeProto, x: NodeId, own: &[usize]) -> Result<Value, OnnxError> {
         let &[tokens, joint] = self.builder.shape(x).dims() else { return Err(no_attention(node)) };
         match *own {
-            [t, 3, heads, size] if t == tokens && heads.checked_mul(size).and_then(|w| w.checked_mul(3)) == Some(joint) => {
+            [t, 3, heads, size]
+                if t == tokens && heads.checked_mul(size).and_then(|w| w.checked_mul(3)) == Some(joint) =>
+            {
                 let axes = alone([Axis::Batch, Axis::Tokens, Axis::Part, Axis::Head, Axis::Size]);
-                Ok(Value::Parts(Parts { projection: x, tokens, heads, size, role: Role::All, scale: 1.0, axes }))
+                Ok(Value::Parts(Parts {
+                    projection: x,
+                    tokens,
+                    heads,
+                    size,
+                    role: Role::All,
+                    scale: 1.0,
+                    axes,
+                }))
             }
             _ => Err(no_attention(node)),
         }
     }
 
     /// A reshape inside, or the end: merged into `[batch, tokens, width]`, it is an attention.
-    pub(super) fn reshaped_parts(&mut self, node: &NodeProto, parts: Parts, to: &[Count]) -> Result<Value, OnnxError> {
+    pub(super) fn reshaped_parts(
+        &mut self,
+        node: &NodeProto,
+        parts: Parts,
+        to: &[Count],
+    ) -> Result<Value, OnnxError> {
         let from = self.parts_extents(&parts);
         let zero = |(at, &count): (usize, &Count)| match count {
             Count::Known(0) => from.get(at).copied().unwrap_or(count),
@@ -194,7 +212,11 @@ impl<'a> Reader<'a> {
             None => self.integers(node, 1)?,
         };
         let Value::Parts(parts) = self.value(node, 0)? else {
-            return Err(unsupported(node, "a value of its own is taken apart", "only queries, keys and values are"));
+            return Err(unsupported(
+                node,
+                "a value of its own is taken apart",
+                "only queries, keys and values are",
+            ));
         };
         let thirds = node.output.len() == 3 && sizes.is_none_or(|sizes| sizes == [1, 1, 1]);
         let three = (0..3).map(|index| parts.one(attributes.int("axis", 0), index).map(Value::Parts));
@@ -203,9 +225,16 @@ impl<'a> Reader<'a> {
     }
 
     /// `Slice`: one of queries, keys and values.
-    pub(super) fn sliced(&self, node: &NodeProto, parts: &Parts, axis: i64, from: i64, to: i64) -> Result<Value, OnnxError> {
+    pub(super) fn sliced(
+        &self,
+        node: &NodeProto,
+        parts: &Parts,
+        axis: i64,
+        from: i64,
+        to: i64,
+    ) -> Result<Value, OnnxError> {
         let length = |to: i64| if to < 0 { to.saturating_add(3) } else { to.min(3) };
-        match length(to) - length(from) {
+        match length(to).saturating_sub(length(from)) {
             1 => parts.one(axis, length(from)).map(Value::Parts).ok_or_else(|| no_attention(node)),
             _ => Err(no_attention(node)),
         }
@@ -238,7 +267,11 @@ impl<'a> Reader<'a> {
         let right = 1.0 / (parts.size as f64).sqrt();
         if (parts.scale - right).abs() > 1e-5 * right {
             let found = format!("scores times {}", parts.scale);
-            return Err(unsupported(node, found, format!("scores by the root of a head's size, {right}, are imported")));
+            return Err(unsupported(
+                node,
+                found,
+                format!("scores by the root of a head's size, {right}, are imported"),
+            ));
         }
         match parts.role == Role::Scores && matches!(axis, -1 | 3) && parts.axes == alone(SCORES) {
             true => Ok(Value::Parts(Parts { role: Role::Shares, scale: 1.0, ..parts })),
@@ -246,7 +279,6 @@ impl<'a> Reader<'a> {
         }
     }
 }
-
 
 fn no_attention(node: &NodeProto) -> OnnxError {
     let expected = "self-attention is imported as timm and this program write it: one joint projection, reshaped to \

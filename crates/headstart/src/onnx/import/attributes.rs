@@ -68,7 +68,9 @@ impl<'a> Attributes<'a> {
     pub(crate) fn only<T: PartialEq + Debug>(self, name: &str, found: T, only: T) -> Result<(), OnnxError> {
         match found == only {
             true => Ok(()),
-            false => Err(unsupported(self.0, format!("{name} is {found:?}"), format!("only {only:?} is imported"))),
+            false => {
+                Err(unsupported(self.0, format!("{name} is {found:?}"), format!("only {only:?} is imported")))
+            }
         }
     }
 
@@ -80,7 +82,9 @@ impl<'a> Attributes<'a> {
             &[a, b] => usable(a).zip(usable(b)).map(|(a, b)| [a, b]),
             _ => None,
         }
-        .ok_or_else(|| unsupported(self.0, format!("{name} is {found:?}"), "expected two numbers of 1 to 4096"))
+        .ok_or_else(|| {
+            unsupported(self.0, format!("{name} is {found:?}"), "expected two numbers of 1 to 4096")
+        })
     }
 
     /// The zeros before and behind, by axis.

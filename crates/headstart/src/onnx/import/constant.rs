@@ -29,7 +29,10 @@ pub(crate) fn constant(tensor: &TensorProto) -> Result<Constant, OnnxError> {
     let shape = dims.filter(|dims| dims.len() <= 8).map(Shape::from);
     let shape = shape.filter(|s| s.checked_len().is_some_and(|n| n <= MOST_VALUES));
     let Some(shape) = shape else {
-        return Err(wrong(format!("up to 8 extents of together at most {MOST_VALUES} values"), format!("{:?}", tensor.dims)));
+        return Err(wrong(
+            format!("up to 8 extents of together at most {MOST_VALUES} values"),
+            format!("{:?}", tensor.dims),
+        ));
     };
     let raw = |width: usize| match tensor.raw_data.len() == shape.len() * width {
         true => Ok(&tensor.raw_data),

@@ -23,7 +23,9 @@ pub enum OnnxError {
         limit: u64,
     },
     /// Operators whose meaning is not known here.
-    #[error("it is written by operator set {found}, and {least} to {most} are read: export it with `opset_version={hint}`")]
+    #[error(
+        "it is written by operator set {found}, and {least} to {most} are read: export it with `opset_version={hint}`"
+    )]
     Opset {
         /// What the file says.
         found: i64,

@@ -22,7 +22,11 @@ impl<'a> Reader<'a> {
         let weight = self.weight(node, 1)?;
         let &[out_channels, inner, height, width] = weight.dims() else {
             let found = format!("a weight of shape {}", weight.shape());
-            return Err(unsupported(node, found, "convolutions of images are imported: [out, in, height, width]"));
+            return Err(unsupported(
+                node,
+                found,
+                "convolutions of images are imported: [out, in, height, width]",
+            ));
         };
         let kernel = attributes.pair("kernel_shape", [height, width])?;
         attributes.only("kernel_shape", kernel, [height, width])?;
@@ -39,7 +43,9 @@ impl<'a> Reader<'a> {
             let weight = Tensor::from_fn([out_channels, inner], |i| weight.data()[i]);
             return self.linear(node, (x, layout), weight, bias);
         }
-        let &[rows, columns, in_channels] = self.image(node, x, layout)? else { return Err(self.no_image(node, x)) };
+        let &[rows, columns, in_channels] = self.image(node, x, layout)? else {
+            return Err(self.no_image(node, x));
+        };
         let padding = padding(node, attributes, [rows, columns], kernel, stride)?;
         let (bias, output) = match bias {
             Some(bias) => (Some(bias), None),
@@ -47,7 +53,8 @@ impl<'a> Reader<'a> {
         };
         let bias_name = bias.as_ref().map_or("", |(_, name)| name);
         let name = self.names.layer(node, &[(self.tensor_name(node, 1), ".weight"), (bias_name, ".bias")]);
-        let conv = Conv2d { in_channels, out_channels, kernel, stride, padding, groups, bias: bias.is_some() };
+        let conv =
+            Conv2d { in_channels, out_channels, kernel, stride, padding, groups, bias: bias.is_some() };
         let made = self.add(&name, Op::Conv2d(conv), &[x])?;
         self.keep(format!("{name}.weight"), (*weight).clone())?;
         if let Some((values, _)) = bias {
@@ -63,7 +70,8 @@ impl<'a> Reader<'a> {
         attributes.only("transA", attributes.int("transA", 0), 0)?;
         let x = self.activation(node, 0)?;
         let weight = self.matrix(node, 1)?;
-        let weight = if attributes.int("transB", 0) == 0 { permuted(&weight, &[1, 0]) } else { (*weight).clone() };
+        let weight =
+            if attributes.int("transB", 0) == 0 { permuted(&weight, &[1, 0]) } else { (*weight).clone() };
         let bias = match self.floats(node, 2)? {
             None => None,
             Some(bias) => Some((spread(&bias, weight.dims()[0]), self.tensor_name(node, 2))),
@@ -75,12 +83,18 @@ impl<'a> Reader<'a> {
         Attributes::of(node, &[])?;
         let x = match (self.value(node, 0)?, self.value(node, 1)?) {
             (Value::Parts(a), Value::Parts(b)) => return self.parts_product(node, a, b),
-            (Value::Activation(a), Value::Floats(_)) if a.layout == Layout::Image => return self.narrowed(node),
+            (Value::Activation(a), Value::Floats(_)) if a.layout == Layout::Image => {
+                return self.narrowed(node);
+            }
             (Value::Floats(_), Value::Narrowed(x, columns)) => return self.tiled(node, x, columns),
             (Value::Activation(_), Value::Floats(_)) => self.activation(node, 0)?,
             _ => {
                 let found = "a product of two values that depend on the image, or of a constant with one";
-                return Err(unsupported(node, found, "features times a constant weight, and attention, are imported"));
+                return Err(unsupported(
+                    node,
+                    found,
+                    "features times a constant weight, and attention, are imported",
+                ));
             }
         };
         let weight = permuted(&*self.matrix(node, 1)?, &[1, 0]);
@@ -91,7 +105,9 @@ impl<'a> Reader<'a> {
         let weight = self.weight(node, index)?;
         match weight.dims().len() {
             2 => Ok(weight),
-            _ => Err(unsupported(node, format!("a weight of shape {}", weight.shape()), "expected [in, out]")),
+            _ => {
+                Err(unsupported(node, format!("a weight of shape {}", weight.shape()), "expected [in, out]"))
+            }
         }
     }
 
@@ -104,7 +120,11 @@ impl<'a> Reader<'a> {
         bias: Option<(Vec<f32>, &'a str)>,
     ) -> Result<Value, OnnxError> {
         if matches!(layout, Layout::Image | Layout::Columns) {
-            return Err(unsupported(node, "it mixes the last axis, and that is not the channels", "it must be"));
+            return Err(unsupported(
+                node,
+                "it mixes the last axis, and that is not the channels",
+                "it must be",
+            ));
         }
         let out_features = weight.dims()[0];
         let (bias, output) = match bias {
@@ -159,9 +179,11 @@ impl<'a> Reader<'a> {
         attributes.only("spatial", attributes.int("spatial", 1), 1)?;
         let (x, layout) = self.activation(node, 0)?;
         let &[_, _, channels] = self.image(node, x, layout)? else { return Err(self.no_image(node, x)) };
-        let values = [self.weight(node, 1)?, self.weight(node, 2)?, self.weight(node, 3)?, self.weight(node, 4)?];
+        let values =
+            [self.weight(node, 1)?, self.weight(node, 2)?, self.weight(node, 3)?, self.weight(node, 4)?];
         let named = [(self.tensor_name(node, 1), ".weight"), (self.tensor_name(node, 2), ".bias")];
-        let running = [(self.tensor_name(node, 3), ".running_mean"), (self.tensor_name(node, 4), ".running_var")];
+        let running =
+            [(self.tensor_name(node, 3), ".running_mean"), (self.tensor_name(node, 4), ".running_var")];
         let name = self.names.layer(node, &[named, running].concat());
         let eps = decimal(attributes.float("epsilon", 1e-5));
         let made = self.add(&name, Op::BatchNorm2d(BatchNorm2d { channels, eps }), &[x])?;
@@ -177,7 +199,11 @@ impl<'a> Reader<'a> {
         let rank = self.extents(x, layout).len();
         let axis = attributes.int("axis", -1);
         if (axis != -1 && axis != rank as i64 - 1) || layout.channels() != rank - 1 {
-            return Err(unsupported(node, format!("axis is {axis}"), "a norm over the channels, the last axis, is imported"));
+            return Err(unsupported(
+                node,
+                format!("axis is {axis}"),
+                "a norm over the channels, the last axis, is imported",
+            ));
         }
         let weight = self.weight(node, 1)?;
         let features = weight.len();
@@ -248,10 +274,18 @@ fn padding(
         "NOTSET" => {}
         "VALID" => return Ok(Padding::Symmetric([0, 0])),
         "SAME_UPPER" => return Ok(Padding::Same),
-        other => return Err(unsupported(node, format!("auto_pad is {other}"), "NOTSET, VALID and SAME_UPPER are imported")),
+        other => {
+            return Err(unsupported(
+                node,
+                format!("auto_pad is {other}"),
+                "NOTSET, VALID and SAME_UPPER are imported",
+            ));
+        }
     }
     match attributes.pads()? {
-        [[top, bottom], [left, right]] if top == bottom && left == right => Ok(Padding::Symmetric([top, left])),
+        [[top, bottom], [left, right]] if top == bottom && left == right => {
+            Ok(Padding::Symmetric([top, left]))
+        }
         pads if pads == same => Ok(Padding::Same),
         pads => Err(unsupported(
             node,

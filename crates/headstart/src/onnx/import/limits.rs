@@ -108,7 +108,8 @@ fn number(bytes: &mut &[u8]) -> Result<u64, OnnxError> {
 fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], OnnxError> {
     let there = bytes.len();
     let length = usize::try_from(length).ok().filter(|&length| length <= there);
-    let length = length.ok_or_else(|| broken(&format!("a field goes on behind its end, with {there} bytes left")))?;
+    let length =
+        length.ok_or_else(|| broken(&format!("a field goes on behind its end, with {there} bytes left")))?;
     let (first, rest) = bytes.split_at(length);
     *bytes = rest;
     Ok(first)

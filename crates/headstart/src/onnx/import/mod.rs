@@ -134,7 +134,8 @@ pub fn import_onnx(home: &Home, file: &Path, options: &OnnxImportOptions) -> Res
         notes,
     };
     let file = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let record = NetworkRecord { graph, classifier, input: preprocess, labels, file, sha256: report.sha256.clone() };
+    let record =
+        NetworkRecord { graph, classifier, input: preprocess, labels, file, sha256: report.sha256.clone() };
     models::Network { record, params }.keep(&report.name, home, options.precision)?;
     Ok(report)
 }
@@ -147,7 +148,10 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let whole = std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     let found = whole.map_err(io)? as u64;
     match found > limit {
-        true => Err(Error::OnnxImport { path: path.to_owned(), source: OnnxError::TooLarge { what: "bytes", found, limit } }),
+        true => Err(Error::OnnxImport {
+            path: path.to_owned(),
+            source: OnnxError::TooLarge { what: "bytes", found, limit },
+        }),
         false => Ok(bytes),
     }
 }

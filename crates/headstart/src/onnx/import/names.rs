@@ -5,7 +5,7 @@
 //! (`/layer1/layer1.0/conv1/Conv`). A layer without any is called by its operator and counted.
 
 use crate::onnx::proto::NodeProto;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest name that is taken over.
 const LONGEST: usize = 200;
@@ -14,6 +14,8 @@ const LONGEST: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     taken: BTreeSet<String>,
+    /// How often a name was wanted.
+    wanted: BTreeMap<String, usize>,
     /// Layers with weights that the file has no name for.
     pub(crate) made_up: usize,
 }
@@ -42,14 +44,15 @@ impl Names {
     }
 
     fn unique(&mut self, wanted: String) -> String {
-        let mut name = wanted.clone();
-        let mut count = 1;
-        // The network's input has this name.
-        while name == "input" || !self.taken.insert(name.clone()) {
-            count += 1;
-            name = format!("{wanted}_{count}");
+        let count = self.wanted.entry(wanted.clone()).or_default();
+        loop {
+            *count += 1;
+            let name = if *count == 1 { wanted.clone() } else { format!("{wanted}_{count}") };
+            // The network's input has this name.
+            if name != "input" && self.taken.insert(name.clone()) {
+                return name;
+            }
         }
-        name
     }
 }
 
@@ -57,8 +60,9 @@ impl Names {
 fn tidy(name: &str) -> Option<String> {
     let numbered = name.contains("::") || name.starts_with("val_");
     let fits = !name.is_empty() && name.len() <= LONGEST && !numbered;
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
-    fits.then(|| name.trim_matches(['/', '.']).chars().map(plain).collect()).filter(|name: &String| !name.is_empty())
+    let plain = |c: char| if c == '/' { '.' } else if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    fits.then(|| name.trim_matches(['/', '.']).chars().map(plain).collect())
+        .filter(|name: &String| !name.is_empty())
 }
 
 /// The module that a node was made of: `/layer1/layer1.0/conv1/Conv` is `layer1.0.conv1`.
@@ -68,13 +72,19 @@ fn scope(node: &NodeProto) -> Option<String> {
         return None;
     }
     let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    if parts.last().is_some_and(|last| last.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_') == node.op_type) {
+    if parts
+        .last()
+        .is_some_and(|last| last.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_') == node.op_type)
+    {
         parts.pop();
     }
     let mut modules: Vec<&str> = Vec::new();
     for part in parts {
         // A module within a sequence has the name of the sequence before its own.
-        if modules.last().is_some_and(|last| part.strip_prefix(last).is_some_and(|rest| rest.starts_with('.'))) {
+        if modules
+            .last()
+            .is_some_and(|last| part.strip_prefix(last).is_some_and(|rest| rest.starts_with('.')))
+        {
             modules.pop();
         }
         modules.push(part);
@@ -82,18 +92,30 @@ fn scope(node: &NodeProto) -> Option<String> {
     tidy(&modules.join("."))
 }
 
-/// The stage of a layer by its name: up to the first part that ends in a digit (`layer1`, `features.17`, `blocks.3`), else
-/// the first part.
-pub(crate) fn stage(layer: &str) -> &str {
-    let mut end = 0;
-    for part in layer.split('.') {
+/// The stage of a layer by its name behind `shared`: up to the first part that ends in a digit (`layer1`, `features.17`,
+/// `blocks.3`), else the first part.
+pub(crate) fn stage<'a>(layer: &'a str, shared: &str) -> &'a str {
+    let from = if layer.starts_with(shared) { shared.len() } else { 0 };
+    let mut end = from;
+    for part in layer[from..].split('.') {
         end += part.len();
         if part.ends_with(|c: char| c.is_ascii_digit()) {
             return &layer[..end];
         }
         end += 1;
     }
-    layer.split('.').next().unwrap_or(layer)
+    let first = layer[from..].split('.').next().map_or(0, str::len);
+    &layer[..from + first]
+}
+
+/// The parts that all layers' names begin with (`model.`), the last dot included: a wrapper's, which part nothing.
+pub(crate) fn shared<'a>(layers: &[&'a str]) -> &'a str {
+    let Some(&first) = layers.first() else { return "" };
+    let mut shared = first.rfind('.').map_or(0, |dot| dot + 1);
+    while !layers.iter().all(|layer| layer.starts_with(&first[..shared])) {
+        shared = first[..shared - 1].rfind('.').map_or(0, |dot| dot + 1);
+    }
+    &first[..shared]
 }
 
 #[cfg(test)]
@@ -133,7 +155,16 @@ mod tests {
             ("conv1", "conv1"),
             ("head.fc", "head"),
         ] {
-            assert_eq!(stage(layer), expected);
+            assert_eq!(stage(layer, ""), expected);
         }
+    }
+
+    #[test]
+    fn a_wrapper_is_no_stage() {
+        let layers = ["model.conv.Conv2D", "model.conv2.Conv2D", "model.logits.MatMul"];
+        assert_eq!(shared(&layers), "model.");
+        assert_eq!(layers.map(|layer| stage(layer, "model.")), ["model.conv", "model.conv2", "model.logits"]);
+        assert_eq!((shared(&["fc"]), shared(&["a.b", "c"]), shared(&[])), ("", "", ""));
+        assert_eq!(shared(&["a.b.c", "a.b.d", "a.bc.d"]), "a.");
     }
 }

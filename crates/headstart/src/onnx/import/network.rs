@@ -3,7 +3,7 @@
 use super::attributes::label;
 use super::constant::external;
 use super::error::OnnxError;
-use super::names::stage;
+use super::names::{shared, stage};
 use super::reader::Reader;
 use super::value::{Layout, Value};
 use crate::onnx::LOGITS;
@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const OPSETS: [i64; 2] = [9, 28];
 /// The one that has all that is read in one operator each.
 const BEST_OPSET: i64 = 20;
+
+/// The most layers: a graph of more is not read from where it is kept.
+const MOST_NODES: usize = 20_000;
 
 /// What a model became.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ pub(crate) fn network(model: &ModelProto, size: Option<usize>) -> Result<Network
         reader.read(at)?;
     }
     for (what, count) in &reader.notes {
-        notes.push(format!("left out or filled in, {count} times: {what}"));
+        notes.push(format!("{count} times: {what}"));
     }
     if beside > 0 {
         notes.push(format!("nodes that `{output}` does not need, left out: {beside}"));
@@ -75,6 +78,10 @@ pub(crate) fn network(model: &ModelProto, size: Option<usize>) -> Result<Network
     let (whole, params) = (reader.builder.finish(), reader.params);
     params.check(&whole)?;
     let (graph, classifier) = pruned(&whole, last, by_name)?;
+    if graph.nodes().len() > MOST_NODES {
+        let (found, limit) = (graph.nodes().len() as u64, MOST_NODES as u64);
+        return Err(OnnxError::TooLarge { what: "layers", found, limit });
+    }
     let stages = graph.stages().join(", ");
     notes.push(match by_name {
         true => format!("stages by the names of the layers: {stages}"),
@@ -87,7 +94,8 @@ pub(crate) fn network(model: &ModelProto, size: Option<usize>) -> Result<Network
 fn opset(model: &ModelProto) -> Result<i64, OnnxError> {
     let own = model.opset_import.iter().filter(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
     let found = own.map(|set| set.version).max();
-    let found = found.ok_or_else(|| OnnxError::NotOnnx { detail: "it names no operator set of ONNX".to_owned() })?;
+    let found =
+        found.ok_or_else(|| OnnxError::NotOnnx { detail: "it names no operator set of ONNX".to_owned() })?;
     let [least, most] = OPSETS;
     match (least..=most).contains(&found) {
         true => Ok(found),
@@ -181,7 +189,11 @@ fn output<'a>(
         let Some(read) = node.input.first() else { break };
         match node.op_type.as_str() {
             "Softmax" | "LogSoftmax" => {
-                notes.push(format!("{} `{}` at the end is left out: the logits before it are taken", node.op_type, label(node)));
+                notes.push(format!(
+                    "{} `{}` at the end is left out: the logits before it are taken",
+                    node.op_type,
+                    label(node)
+                ));
             }
             "Identity" => {}
             _ => break,
@@ -235,15 +247,18 @@ fn pruned(whole: &Graph, last: NodeId, by_name: bool) -> Result<(Graph, String),
     let mut builder = GraphBuilder::new(whole.input().clone());
     let mut now: BTreeMap<usize, NodeId> = BTreeMap::from([(0, builder.input())]);
     let mut sizes = Sizes { stage: 0, pixels: usize::MAX };
-    let first = reached.iter().map(|&at| &nodes[at]).find(|node| !node.op.params().is_empty());
-    let mut current = first.map_or_else(String::new, |node| stage(&node.name).to_owned());
+    let layers = reached.iter().map(|&at| &nodes[at]).filter(|node| !node.op.params().is_empty());
+    let layers: Vec<&str> = layers.map(|node| node.name.as_str()).collect();
+    let shared = shared(&layers);
+    let mut current = layers.first().map_or_else(String::new, |layer| stage(layer, shared).to_owned());
     for &at in reached.iter().filter(|&&at| at > 0) {
         let node = &nodes[at];
         let has_weights = !node.op.params().is_empty();
         if !by_name {
-            current = if at == last.index() { "classifier".to_owned() } else { sizes.stage(node.shape.dims()) };
+            current =
+                if at == last.index() { "classifier".to_owned() } else { sizes.stage(node.shape.dims()) };
         } else if has_weights {
-            stage(&node.name).clone_into(&mut current);
+            stage(&node.name, shared).clone_into(&mut current);
         }
         builder.stage(&current);
         let inputs: Vec<NodeId> = node.inputs.iter().filter_map(|i| now.get(&i.index()).copied()).collect();
@@ -272,7 +287,8 @@ impl Sizes {
 
 /// The parameters of `graph`.
 fn only(graph: &Graph, mut params: Params) -> Params {
-    let taken = graph.params().into_iter().filter_map(|p| params.remove(&p.name).map(|value| (p.name, value)));
+    let taken =
+        graph.params().into_iter().filter_map(|p| params.remove(&p.name).map(|value| (p.name, value)));
     taken.collect::<Vec<(String, Tensor)>>().into_iter().collect()
 }
 

@@ -9,12 +9,14 @@ use headstart_graph::{AvgPool2d, MaxPool2d, NodeId, Op, Pooled, TokenPool};
 
 impl<'a> Reader<'a> {
     pub(super) fn max_pool(&mut self, node: &'a NodeProto) -> Result<Value, OnnxError> {
-        let known = ["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"];
+        let known =
+            ["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"];
         let attributes = Attributes::of(node, &known)?;
         let (x, layout) = self.activation(node, 0)?;
         self.image(node, x, layout)?;
         attributes.only("dilations", attributes.pair("dilations", [1, 1])?, [1, 1])?;
-        let (kernel, stride) = (attributes.pair("kernel_shape", [1, 1])?, attributes.pair("strides", [1, 1])?);
+        let (kernel, stride) =
+            (attributes.pair("kernel_shape", [1, 1])?, attributes.pair("strides", [1, 1])?);
         let padding = self.symmetric(node, attributes)?;
         let ceil = attributes.int("ceil_mode", 0) != 0;
         let made = self.step(node, Op::MaxPool2d(MaxPool2d { kernel, stride, padding, ceil }), &[x])?;
@@ -30,7 +32,8 @@ impl<'a> Reader<'a> {
         self.image(node, x, layout)?;
         attributes.only("dilations", attributes.pair("dilations", [1, 1])?, [1, 1])?;
         attributes.only("pads", self.symmetric(node, attributes)?, [0, 0])?;
-        let (kernel, stride) = (attributes.pair("kernel_shape", [1, 1])?, attributes.pair("strides", [1, 1])?);
+        let (kernel, stride) =
+            (attributes.pair("kernel_shape", [1, 1])?, attributes.pair("strides", [1, 1])?);
         if kernel == input {
             return self.mean_of_image(node, x, Layout::Features { rank: 4, axis: 1 });
         }
@@ -39,7 +42,11 @@ impl<'a> Reader<'a> {
         }
         let over = |axis: usize| !input[axis].saturating_sub(kernel[axis]).is_multiple_of(stride[axis]);
         if attributes.int("ceil_mode", 0) != 0 && (over(0) || over(1)) {
-            return Err(unsupported(node, "ceil_mode, where a window reaches over the edge", "only for MaxPool"));
+            return Err(unsupported(
+                node,
+                "ceil_mode, where a window reaches over the edge",
+                "only for MaxPool",
+            ));
         }
         let made = self.step(node, Op::AvgPool2d(AvgPool2d { kernel, stride }), &[x])?;
         Ok(Value::Activation(Activation::of(made, Layout::Image)))
@@ -53,7 +60,9 @@ impl<'a> Reader<'a> {
         }
         match attributes.pads()? {
             [[top, bottom], [left, right]] if top == bottom && left == right => Ok([top, left]),
-            pads => Err(unsupported(node, format!("pads are {pads:?}"), "as many on both sides are imported")),
+            pads => {
+                Err(unsupported(node, format!("pads are {pads:?}"), "as many on both sides are imported"))
+            }
         }
     }
 
@@ -80,7 +89,9 @@ impl<'a> Reader<'a> {
             (Layout::Image, [2, 3]) => self.mean_of_image(node, x, features(1)),
             (Layout::ChannelsLast, [1, 2]) => self.mean_of_image(node, x, features(3)),
             (Layout::Columns, [2]) => self.mean_of_image(node, x, features(1)),
-            (Layout::Tokens, [1]) if self.builder.shape(x).rank() == 3 => self.mean_of_image(node, x, features(2)),
+            (Layout::Tokens, [1]) if self.builder.shape(x).rank() == 3 => {
+                self.mean_of_image(node, x, features(2))
+            }
             (Layout::Tokens, [1]) => {
                 let pool = TokenPool { pooled: Pooled::Mean, mask: false };
                 let made = self.step(node, Op::TokenPool(pool), &[x])?;
@@ -92,7 +103,11 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let found = format!("a mean over axes {axes:?} of {:?}", self.extents(x, layout));
-                Err(unsupported(node, found, "means over the height and width of an image, or over tokens, are imported"))
+                Err(unsupported(
+                    node,
+                    found,
+                    "means over the height and width of an image, or over tokens, are imported",
+                ))
             }
         }
     }

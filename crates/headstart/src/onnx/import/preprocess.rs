@@ -55,7 +55,12 @@ pub(crate) fn preprocess(
             assumed.join(", ")
         ));
     }
-    let preprocess = Preprocess { resize, crop, interpolation, mean, std, decode: Decode::Exact, style: None };
+    if let Some(temperature) = written::<f64>(about, "temperature").filter(|t| *t != 1.0) {
+        notes
+            .push(format!("the temperature of {temperature} that the file's probabilities have is left out"));
+    }
+    let preprocess =
+        Preprocess { resize, crop, interpolation, mean, std, decode: Decode::Exact, style: None };
     preprocess.check()?;
     Ok(preprocess)
 }
@@ -69,7 +74,10 @@ pub(crate) fn labels(
     match written::<Vec<String>>(about, "labels").filter(|labels| labels.len() == classes) {
         Some(labels) => labels,
         None => {
-            notes.push(format!("the file does not name its classes: they are called by their numbers, 0 to {}", classes - 1));
+            notes.push(format!(
+                "the file does not name its classes: they are called by their numbers, 0 to {}",
+                classes - 1
+            ));
             (0..classes).map(|class| class.to_string()).collect()
         }
     }

@@ -12,7 +12,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What is imported. A use that is not is refused where it is met.
-pub(crate) const OPERATORS: [&str; 43] = ["Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Div", "Dropout", "Equal", "Erf", "Expand", "Flatten", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "MatMul", "MaxPool", "Mul", "Pow", "ReduceMean", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Swish", "Tanh", "Transpose", "Unsqueeze", "Where"];
+pub(crate) const OPERATORS: [&str; 43] = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Equal",
+    "Erf",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LayerNormalization",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pow",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Swish",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
 
 /// The network as it grows.
 pub(crate) struct Reader<'a> {
@@ -88,7 +132,11 @@ impl<'a> Reader<'a> {
         let made = self.operation(node)?;
         let read = node.output.iter().skip(made.len()).find(|name| self.readers.contains_key(name.as_str()));
         if let Some(other) = read {
-            return Err(unsupported(node, format!("its output `{other}` is read"), "only the first output is imported"));
+            return Err(unsupported(
+                node,
+                format!("its output `{other}` is read"),
+                "only the first output is imported",
+            ));
         }
         for (name, value) in node.output.iter().zip(made) {
             self.values.insert(name, value);
@@ -161,9 +209,11 @@ impl<'a> Reader<'a> {
                 format!("input {index} is a constant"),
                 "expected what comes from the image",
             )),
-            Value::Parts(_) | Value::Narrowed(..) => {
-                Err(unsupported(node, format!("input {index} is inside an attention or a pooling"), "that is not imported"))
-            }
+            Value::Parts(_) | Value::Narrowed(..) => Err(unsupported(
+                node,
+                format!("input {index} is inside an attention or a pooling"),
+                "that is not imported",
+            )),
         }
     }
 
@@ -179,7 +229,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The constant of numbers that is the input `index`; none where it is left out.
-    pub(super) fn floats(&mut self, node: &'a NodeProto, index: usize) -> Result<Option<Rc<Tensor>>, OnnxError> {
+    pub(super) fn floats(
+        &mut self,
+        node: &'a NodeProto,
+        index: usize,
+    ) -> Result<Option<Rc<Tensor>>, OnnxError> {
         match self.optional(node, index)? {
             None => Ok(None),
             Some(Value::Floats(tensor)) => Ok(Some(tensor)),
@@ -193,12 +247,21 @@ impl<'a> Reader<'a> {
 
     /// As [`Reader::floats`], of a weight that must be there.
     pub(super) fn weight(&mut self, node: &'a NodeProto, index: usize) -> Result<Rc<Tensor>, OnnxError> {
-        self.floats(node, index)?
-            .ok_or_else(|| unsupported(node, format!("input {index} is left out"), "it must be there"))
+        let weight = self
+            .floats(node, index)?
+            .ok_or_else(|| unsupported(node, format!("input {index} is left out"), "it must be there"))?;
+        if weight.shape().rank() > 1 && self.readers.get(node.input[index].as_str()).is_some_and(|r| r.len() > 1) {
+            *self.notes.entry("a weight that several layers share: each has its own here").or_default() += 1;
+        }
+        Ok(weight)
     }
 
     /// The constant whole numbers that are the input `index`; none where it is left out.
-    pub(super) fn integers(&mut self, node: &'a NodeProto, index: usize) -> Result<Option<Vec<i64>>, OnnxError> {
+    pub(super) fn integers(
+        &mut self,
+        node: &'a NodeProto,
+        index: usize,
+    ) -> Result<Option<Vec<i64>>, OnnxError> {
         let Some(value) = self.optional(node, index)? else { return Ok(None) };
         let known = match value {
             Value::Whole(counts, _) => counts.iter().map(|count| known(*count)).collect::<Option<Vec<i64>>>(),
@@ -208,11 +271,29 @@ impl<'a> Reader<'a> {
         known.map(Some).ok_or_else(|| unsupported(node, format!("input {index} is none"), expected))
     }
 
-    /// The name under which a constant of its own stands in the file, if one node alone reads it.
+    /// The name under which a constant of its own stands in the file, if one node alone reads it, on the way to this one perhaps
+    /// turned or expanded; else nothing.
     pub(super) fn tensor_name(&self, node: &'a NodeProto, index: usize) -> &'a str {
-        let name = node.input.get(index).map_or("", String::as_str);
-        let own = self.constants.contains_key(name) && self.readers.get(name).is_some_and(|r| r.len() == 1);
-        if own { name } else { "" }
+        let mut name = node.input.get(index).map_or("", String::as_str);
+        // The longest way there is has two steps or three.
+        for _ in 0..4 {
+            if self.readers.get(name).is_none_or(|readers| readers.len() != 1) {
+                return "";
+            }
+            if self.constants.contains_key(name) {
+                return name;
+            }
+            let maker = self.makers.get(name).map(|&at| &self.nodes[at]);
+            let way = ["Cast", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+            match maker
+                .filter(|maker| way.contains(&maker.op_type.as_str()))
+                .and_then(|maker| maker.input.first())
+            {
+                Some(before) => name = before,
+                None => return "",
+            }
+        }
+        ""
     }
 
     /// The one node that reads the value `name`.
@@ -278,13 +359,20 @@ impl<'a> Reader<'a> {
             // To float32, and from it to float16: the network computes in f32.
             Value::Whole(counts, rank) if node.op_type == "Cast" && matches!(to, 1 | 10) => {
                 let values: Option<Vec<f32>> = counts.iter().map(|c| known(*c).map(|v| v as f32)).collect();
-                let values = values.ok_or_else(|| unsupported(node, "a number that depends on the batch", "it is needed"))?;
+                let values = values
+                    .ok_or_else(|| unsupported(node, "a number that depends on the batch", "it is needed"))?;
                 let shape: &[usize] = if rank == Rank::One { &[] } else { &[values.len()] };
                 Value::Floats(Rc::new(Tensor::from_fn(shape, |i| values[i])))
             }
             Value::Whole(counts, rank) => Value::Whole(counts, rank),
             other if node.op_type != "Cast" || matches!(to, 1 | 10) => other,
-            _ => return Err(unsupported(node, format!("to is {to}"), "only casts to float32 and float16 are imported")),
+            _ => {
+                return Err(unsupported(
+                    node,
+                    format!("to is {to}"),
+                    "only casts to float32 and float16 are imported",
+                ));
+            }
         })
     }
 }

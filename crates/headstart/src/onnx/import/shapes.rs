@@ -11,6 +11,9 @@ use headstart_graph::{ClassToken, NodeId, Op, Pooled, TokenPool};
 use headstart_tensor::Tensor;
 use std::rc::Rc;
 
+/// The longest list that is put together: a list put beside itself, again and again, would have no end.
+const LONGEST_LIST: usize = 1000;
+
 impl<'a> Reader<'a> {
     /// `Reshape`, `Flatten`, `Squeeze` and `Unsqueeze`.
     pub(super) fn reshape(&mut self, node: &'a NodeProto) -> Result<Value, OnnxError> {
@@ -21,7 +24,9 @@ impl<'a> Reader<'a> {
             Value::Floats(tensor) => tensor.dims().iter().map(|&d| Count::Known(d as i64)).collect(),
             Value::Activation(activation) => self.extents(self.settled(node, activation)?, activation.layout),
             Value::Parts(parts) => self.parts_extents(parts),
-            Value::Narrowed(..) => return Err(unsupported(node, "a pooling that is not finished", "it must be")),
+            Value::Narrowed(..) => {
+                return Err(unsupported(node, "a pooling that is not finished", "it must be"));
+            }
         };
         let to = match node.op_type.as_str() {
             "Flatten" => {
@@ -30,7 +35,13 @@ impl<'a> Reader<'a> {
             }
             "Reshape" => match self.value(node, 1)? {
                 Value::Whole(counts, _) => counts,
-                _ => return Err(unsupported(node, "a shape that is no list of whole numbers", "it must be one")),
+                _ => {
+                    return Err(unsupported(
+                        node,
+                        "a shape that is no list of whole numbers",
+                        "it must be one",
+                    ));
+                }
             },
             op => {
                 let given = match attributes.ints("axes") {
@@ -51,7 +62,9 @@ impl<'a> Reader<'a> {
                 let dims: Option<Vec<usize>> =
                     dims.and_then(|dims| dims.into_iter().map(|d| usize::try_from(known(d)?).ok()).collect());
                 let made = dims.and_then(|dims| Tensor::new(dims, tensor.data().to_vec()).ok());
-                let made = made.ok_or_else(|| unsupported(node, format!("a constant {from:?} to {to:?}"), "it must fit"))?;
+                let made = made.ok_or_else(|| {
+                    unsupported(node, format!("a constant {from:?} to {to:?}"), "it must fit")
+                })?;
                 Ok(Value::Floats(Rc::new(made)))
             }
             Value::Activation(activation) => {
@@ -77,13 +90,25 @@ impl<'a> Reader<'a> {
         {
             *first = Count::Batch;
         }
-        let found = || unsupported(node, format!("{from:?} to {to:?}"), "the batch must stay the first axis, and the values as many");
+        let found = || {
+            unsupported(
+                node,
+                format!("{from:?} to {to:?}"),
+                "the batch must stay the first axis, and the values as many",
+            )
+        };
         let to = resolved(from, &to, zeros).filter(|to| to.first() == Some(&Count::Batch));
-        let own = to.and_then(|to| to[1..].iter().map(|c| known(*c).and_then(|n| usize::try_from(n).ok())).collect());
+        let own = to
+            .and_then(|to| to[1..].iter().map(|c| known(*c).and_then(|n| usize::try_from(n).ok())).collect());
         own.ok_or_else(found)
     }
 
-    fn reshaped(&mut self, node: &'a NodeProto, activation: &Activation, own: &[usize]) -> Result<Value, OnnxError> {
+    fn reshaped(
+        &mut self,
+        node: &'a NodeProto,
+        activation: &Activation,
+        own: &[usize],
+    ) -> Result<Value, OnnxError> {
         let (x, layout) = (self.settled(node, activation)?, activation.layout);
         let shape = self.builder.shape(x).dims().to_vec();
         let seen = |layout| Ok(Value::Activation(Activation { layout, ..activation.clone() }));
@@ -111,7 +136,8 @@ impl<'a> Reader<'a> {
         if let Some(looks) = looks.filter(|looks| shape.len() == 3 && looks.extents(&shape) == own) {
             return seen(looks);
         }
-        if own.len() == 1 && (matches!(layout, Layout::Image | Layout::Columns) || shape[..2] == [1, 1]) && shape.len() == 3 {
+        let in_order = matches!(layout, Layout::Image | Layout::Columns) || shape.starts_with(&[1, 1]);
+        if own.len() == 1 && shape.len() == 3 && in_order {
             let made = self.step(node, Op::Flatten, &[x])?;
             return Ok(Value::Activation(Activation::of(made, Layout::ROW)));
         }
@@ -127,7 +153,9 @@ impl<'a> Reader<'a> {
         let value = self.value(node, 0)?;
         let rank = match &value {
             Value::Floats(tensor) => tensor.dims().len(),
-            Value::Activation(activation) => self.extents(self.settled(node, activation)?, activation.layout).len(),
+            Value::Activation(activation) => {
+                self.extents(self.settled(node, activation)?, activation.layout).len()
+            }
             Value::Parts(parts) => self.parts_extents(parts).len(),
             Value::Whole(..) | Value::Narrowed(..) => 0,
         };
@@ -150,13 +178,19 @@ impl<'a> Reader<'a> {
                     (Layout::Image, [0, 2, 3, 1]) => Layout::ChannelsLast,
                     (Layout::ChannelsLast, [0, 3, 1, 2]) => Layout::Image,
                     (Layout::Columns, [0, 2, 1]) => Layout::Tokens,
-                    (Layout::Tokens, [0, 2, 1]) if self.builder.shape(self.settled(node, &activation)?).rank() == 3 => {
+                    (Layout::Tokens, [0, 2, 1])
+                        if self.builder.shape(self.settled(node, &activation)?).rank() == 3 =>
+                    {
                         Layout::Columns
                     }
                     (Layout::Features { rank, axis }, perm) if perm[0] == 0 => {
                         Layout::Features { rank, axis: perm.iter().position(|&a| a == axis).unwrap_or(axis) }
                     }
-                    _ => return wrong("channels first to channels last and back, and the heads of attention, are imported"),
+                    _ => {
+                        return wrong(
+                            "channels first to channels last and back, and the heads of attention, are imported",
+                        );
+                    }
                 };
                 Ok(Value::Activation(Activation { layout, ..activation }))
             }
@@ -172,7 +206,11 @@ impl<'a> Reader<'a> {
                 Value::Whole(counts, _) => counts,
                 _ => Vec::new(),
             });
-            return Ok(Value::Whole(lists.flatten().collect(), Rank::List));
+            let all: Vec<Count> = lists.flatten().take(LONGEST_LIST + 1).collect();
+            return match all.len() <= LONGEST_LIST {
+                true => Ok(Value::Whole(all, Rank::List)),
+                false => Err(unsupported(node, "a list of more than a thousand numbers", "lists are shapes, which are short")),
+            };
         }
         if let [Value::Floats(token), Value::Activation(rest)] = values.as_slice()
             && let (Layout::Tokens, &[1, count, features], 1 | -2) = (rest.layout, token.dims(), axis)
@@ -191,7 +229,11 @@ impl<'a> Reader<'a> {
         let along = axes(node, &[axis], rank)?;
         if along != [layout.channels()] || rest.iter().any(|(_, other)| *other != layout) {
             let found = format!("axis {axis} of {:?}", self.extents(first, layout));
-            return Err(unsupported(node, found, "channels side by side, and tokens before all others, are imported"));
+            return Err(unsupported(
+                node,
+                found,
+                "channels side by side, and tokens before all others, are imported",
+            ));
         }
         let mut all = first;
         for &(next, _) in rest {
@@ -225,17 +267,37 @@ impl<'a> Reader<'a> {
                     counts.get(usize::try_from(index).ok()?).copied()
                 };
                 let taken: Option<Vec<Count>> = at.iter().map(take).collect();
-                let taken = taken.ok_or_else(|| unsupported(node, format!("indices {at:?} of {counts:?}"), "they must be there"))?;
+                let taken = taken.ok_or_else(|| {
+                    unsupported(node, format!("indices {at:?} of {counts:?}"), "they must be there")
+                })?;
                 Ok(Value::Whole(taken, rank))
             }
-            (Value::Activation(tokens), [Count::Known(0)], Rank::One) if tokens.layout == Layout::Tokens && axis == 1 => {
+            (Value::Floats(table), at, Rank::List) if axis == 0 && table.dims().len() == 2 => {
+                let row = |index: &Count| usize::try_from(known(*index)?).ok();
+                let rows: Option<Vec<usize>> = at.iter().map(row).collect();
+                let rows = rows.filter(|rows| {
+                    rows.len() <= table.dims()[0] && rows.iter().all(|&r| r < table.dims()[0])
+                });
+                let rows = rows.ok_or_else(|| {
+                    unsupported(node, "rows that the table does not have", "they must be there")
+                })?;
+                Ok(Value::Floats(Rc::new(table.rows(&rows))))
+            }
+            (Value::Activation(tokens), [Count::Known(0)], Rank::One)
+                if tokens.layout == Layout::Tokens && axis == 1 =>
+            {
                 let x = self.settled(node, &tokens)?;
                 self.first_token(node, x)
             }
-            (Value::Parts(parts), &[Count::Known(index)], Rank::One) => parts
-                .part(axis, index)
-                .map(Value::Parts)
-                .ok_or_else(|| unsupported(node, format!("index {index} of axis {axis}"), "queries, keys and values are taken apart")),
+            (Value::Parts(parts), &[Count::Known(index)], Rank::One) => {
+                parts.part(axis, index).map(Value::Parts).ok_or_else(|| {
+                    unsupported(
+                        node,
+                        format!("index {index} of axis {axis}"),
+                        "queries, keys and values are taken apart",
+                    )
+                })
+            }
             _ => Err(unsupported(
                 node,
                 format!("indices {at:?} of axis {axis}"),
@@ -264,14 +326,23 @@ impl<'a> Reader<'a> {
         match (self.value(node, 0)?, starts.as_deref(), ends.as_deref()) {
             (Value::Whole(counts, _), Some(&[start]), Some(&[end])) if single => {
                 let length = counts.len() as i64;
-                let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length) as usize;
+                let place =
+                    |at: i64| if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length) as usize;
                 let (start, end) = (place(start), place(end));
                 Ok(Value::Whole(counts.get(start..end).unwrap_or(&[]).to_vec(), Rank::List))
             }
-            (Value::Parts(parts), Some(&[start]), Some(&[end])) if single => {
-                self.sliced(node, &parts, axes.as_deref().and_then(|a| a.first().copied()).unwrap_or(0), start, end)
-            }
-            _ => Err(unsupported(node, "a part of something else than a shape", "only parts of shapes are taken")),
+            (Value::Parts(parts), Some(&[start]), Some(&[end])) if single => self.sliced(
+                node,
+                &parts,
+                axes.as_deref().and_then(|a| a.first().copied()).unwrap_or(0),
+                start,
+                end,
+            ),
+            _ => Err(unsupported(
+                node,
+                "a part of something else than a shape",
+                "only parts of shapes are taken",
+            )),
         }
     }
 
@@ -281,13 +352,20 @@ impl<'a> Reader<'a> {
         let (value, shape) = (self.value(node, 0)?, self.value(node, 1)?);
         match (value, shape) {
             (Value::Floats(tensor), Value::Whole(to, _)) => {
-                let own = |(&to, &from): (&Count, &usize)| known(to).is_some_and(|n| n == from as i64 || n == 1);
-                let first = to.first().is_some_and(|&n| n == Count::Batch || known(n) == self.batch || known(n) == Some(1));
+                let own =
+                    |(&to, &from): (&Count, &usize)| known(to).is_some_and(|n| n == from as i64 || n == 1);
+                let first = to
+                    .first()
+                    .is_some_and(|&n| n == Count::Batch || known(n) == self.batch || known(n) == Some(1));
                 let same = to.len() == tensor.dims().len() && to.iter().zip(tensor.dims()).skip(1).all(own);
                 if first && same && tensor.dims()[0] == 1 {
                     return Ok(Value::Floats(tensor));
                 }
-                Err(unsupported(node, format!("{} to {to:?}", tensor.shape()), "a constant for each image is imported"))
+                Err(unsupported(
+                    node,
+                    format!("{} to {to:?}", tensor.shape()),
+                    "a constant for each image is imported",
+                ))
             }
             _ => Err(unsupported(node, "no constant", "a constant for each image is imported")),
         }
@@ -305,7 +383,10 @@ fn resolved(from: &[Count], to: &[Count], zeros: bool) -> Option<Vec<Count>> {
     let product = |counts: &[Count]| {
         let batches = counts.iter().filter(|c| **c == Count::Batch).count();
         let numbers = counts.iter().filter_map(|c| known(*c)).filter(|&n| n != -1);
-        Some((batches, numbers.into_iter().try_fold(1i64, |product, n| product.checked_mul(n).filter(|_| n > 0))?))
+        Some((
+            batches,
+            numbers.into_iter().try_fold(1i64, |product, n| product.checked_mul(n).filter(|_| n > 0))?,
+        ))
     };
     let ((batches, all), (there, rest)) = (product(from)?, product(&to)?);
     let mut open = to.iter_mut().filter(|c| **c == Count::Known(-1));

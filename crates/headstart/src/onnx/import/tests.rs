@@ -4,11 +4,12 @@
 
 use super::network::Network;
 use super::*;
-use crate::onnx::OPSET;
+use crate::onnx::Parts;
 use headstart_graph::{Freeze, Graph, Op, Params, Trunk};
 use headstart_kernels::Pool;
+use headstart_models::registry;
 use headstart_tensor::Tensor;
-use headstart_testing::{input, relative_l2};
+use headstart_testing::{input, relative_l2, seeded};
 use std::collections::BTreeMap;
 
 fn fixtures(folder: &str) -> PathBuf {
@@ -51,7 +52,8 @@ fn every_file_answers_as_onnx_runtime_does() {
 #[test]
 fn layers_and_stages_have_the_names_of_the_file() {
     let Network { graph, .. } = fixture("resnet.torchscript");
-    let names: Vec<String> = graph.params().into_iter().map(|p| p.name).filter(|n| n.ends_with(".weight")).collect();
+    let names: Vec<String> =
+        graph.params().into_iter().map(|p| p.name).filter(|n| n.ends_with(".weight")).collect();
     let expected = [
         "conv1.weight",
         "layer1.0.conv1.weight",
@@ -67,19 +69,24 @@ fn layers_and_stages_have_the_names_of_the_file() {
         assert!(notes.iter().any(|note| note.starts_with("stages by the names")), "{name}: {notes:?}");
         assert!(graph.stages().len() >= 3, "{name}: {:?}", graph.stages());
     }
-    // A converter's names say little.
     let Network { graph, .. } = fixture("channels_last");
-    assert_eq!(graph.stages().len(), 1, "{:?}", graph.stages());
+    assert_eq!(graph.stages(), ["model.conv", "model.bn", "model.dw", "model.logits"]);
 }
 
 #[test]
 fn chains_become_the_one_node_that_they_compute() {
     let ops = |name: &str| -> Vec<String> {
         let graph = fixture(name).graph;
-        graph.nodes().iter().filter(|n| matches!(n.op, Op::Smooth { .. } | Op::Attention(_))).map(|n| n.op.to_string()).collect()
+        graph
+            .nodes()
+            .iter()
+            .filter(|n| matches!(n.op, Op::Smooth { .. } | Op::Attention(_)))
+            .map(|n| n.op.to_string())
+            .collect()
     };
     for exporter in ["torchscript", "dynamo"] {
-        let attention = ops(&format!("vit.{exporter}")).iter().filter(|op| op.starts_with("Attention")).count();
+        let attention =
+            ops(&format!("vit.{exporter}")).iter().filter(|op| op.starts_with("Attention")).count();
         let gelus = ops(&format!("vit.{exporter}")).iter().filter(|op| *op == "GELU").count();
         assert_eq!((attention, gelus), (2, 2), "{exporter}");
         assert_eq!(ops(&format!("convnext.{exporter}")), ["GELU(tanh)"], "{exporter}");
@@ -101,21 +108,65 @@ fn what_is_left_out_is_said() {
 }
 
 #[test]
-fn what_is_exported_comes_back_with_its_names() {
-    for name in ["convolutions", "tokens"] {
-        let bytes = std::fs::read(fixtures("onnx").join(format!("{name}.onnx"))).unwrap();
-        let model = model(&bytes).unwrap();
-        assert_eq!(model.opset_import[0].version, OPSET);
-        let found = network(&model, None);
-        match name {
-            // A row of a table for each token of more than there are, features of one length: no exporter of others writes these.
-            "tokens" => assert!(found.is_err()),
-            _ => {
-                let Network { graph, params, .. } = found.unwrap();
-                let expected: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-                assert!(expected.is_empty());
-                assert!(params.get("conv1.weight").is_some() && graph.node("bn3").is_some());
-            }
+fn what_is_exported_comes_back() {
+    for name in [
+        "resnet18",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "efficientnet_b0",
+        "tf_efficientnet_lite0",
+        "convnext_tiny",
+        "densenet121",
+        "vit_tiny_patch16_224",
+        "vit_small_patch14_reg4_dinov2",
+    ] {
+        let arch = registry::architecture(name).unwrap();
+        let side = if name.contains("patch14") { 28 } else { 64 };
+        let whole = arch.build(side, 7).unwrap();
+        let params = whole.params().into_iter();
+        let params = params.map(|p| (p.name.clone(), seeded(&p.name, p.shape.dims(), 5, 0.8))).collect();
+        let preprocess =
+            Preprocess { resize: side, crop: side, ..registry::find(name).unwrap().1.input.clone() };
+        let parts =
+            Parts { graph: &whole, params: &params, preprocess: &preprocess, with_preprocessing: false };
+        let bytes = parts.model(1.5, BTreeMap::new()).unwrap().encode_to_vec();
+        let Network { graph, params: back, classifier, .. } =
+            imported(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(classifier, arch.classifier, "{name}");
+        for spec in whole.params().iter().filter(|p| p.shape.rank() > 1 && !p.name.contains("token")) {
+            let found = back.get(&spec.name).unwrap_or_else(|| panic!("{name}: {}", spec.name));
+            assert_eq!(found.data(), params.get(&spec.name).unwrap().data(), "{name}: {}", spec.name);
         }
+        let images = input(2, side, side, 3, 7);
+        let (expected, found) = (logits(&whole, &params, &images), logits(&graph, &back, &images));
+        let apart = relative_l2(found.data(), expected.data());
+        assert!(apart < 1e-5, "{name}: {apart:.1e}");
     }
+}
+
+#[test]
+fn a_pooling_to_a_size_comes_back() {
+    let bytes = std::fs::read(fixtures("onnx").join("convolutions.onnx")).unwrap();
+    let Network { graph, notes, .. } = imported(&bytes).unwrap();
+    assert!(graph.nodes().iter().any(|node| node.op.to_string().starts_with("AdaptiveAvgPool")));
+    assert!(notes.iter().any(|note| note.contains("left out: probabilities")), "{notes:?}");
+}
+
+#[test]
+fn preprocessing_is_the_files_the_flags_or_said_to_be_assumed() {
+    let options = OnnxImportOptions::default();
+    let mut notes = Vec::new();
+    let usual = preprocess::preprocess(&BTreeMap::new(), 224, &options, &mut notes).unwrap();
+    assert_eq!((usual.resize, usual.mean[0], usual.std[2]), (256, 0.485, 0.225));
+    assert!(notes[0].contains("--resize, --interpolation, --mean, --std"), "{notes:?}");
+    let about =
+        [("resize", "40"), ("interpolation", "bicubic"), ("mean", "[0.1,0.2,0.3]"), ("std", "[1,2,3]")];
+    let about = about.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    notes.clear();
+    let own = preprocess::preprocess(&about, 32, &options, &mut notes).unwrap();
+    assert_eq!((own.resize, own.interpolation, own.std), (40, Interpolation::Bicubic, [1.0, 2.0, 3.0]));
+    assert!(notes.is_empty());
+    let options = OnnxImportOptions { mean: Some([0.5; 3]), std: Some([0.0; 3]), ..options };
+    let error = preprocess::preprocess(&about, 32, &options, &mut notes).unwrap_err().to_string();
+    assert!(error.contains("std"), "{error}");
 }

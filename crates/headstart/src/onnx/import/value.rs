@@ -118,7 +118,8 @@ impl Activation {
             same(*node).map(|(_, others)| (*node, Box::new(samples.with(others, &f))))
         });
         let forms: Vec<_> = forms.collect();
-        (self.layout == other.layout && !forms.is_empty()).then_some(Activation { layout: self.layout, forms })
+        (self.layout == other.layout && !forms.is_empty())
+            .then_some(Activation { layout: self.layout, forms })
     }
 
     /// The node whose output this is, where it is one's.

@@ -19,7 +19,8 @@ impl<'a> Reader<'a> {
         let Some(attribute) = node.attribute.first() else {
             return Err(unsupported(node, "no value", "it must have one"));
         };
-        let floats = |shape: &[usize], values: &[f32]| Value::Floats(Rc::new(Tensor::from_fn(shape, |i| values[i])));
+        let floats =
+            |shape: &[usize], values: &[f32]| Value::Floats(Rc::new(Tensor::from_fn(shape, |i| values[i])));
         Ok(match (&attribute.t, attribute.name.as_str()) {
             (Some(tensor), "value") => match constant(tensor)? {
                 Constant::Floats(tensor) => Value::Floats(Rc::new(tensor)),
@@ -29,14 +30,17 @@ impl<'a> Reader<'a> {
             (_, "value_ints") => whole(attribute.ints.clone(), false),
             (_, "value_float") => floats(&[], &[attribute.f.unwrap_or(0.0)]),
             (_, "value_floats") => floats(&[attribute.floats.len()], &attribute.floats),
-            _ => return Err(unsupported(node, "a value of another kind", "tensors and numbers are imported")),
+            _ => {
+                return Err(unsupported(node, "a value of another kind", "tensors and numbers are imported"));
+            }
         })
     }
 
     /// `Shape`, and what is computed of it.
     pub(super) fn whole(&mut self, node: &'a NodeProto) -> Result<Value, OnnxError> {
         let lists = |reader: &mut Self| -> Result<Vec<Vec<Count>>, OnnxError> {
-            let values = (0..node.input.len()).map(|i| reader.value(node, i)).collect::<Result<Vec<_>, _>>()?;
+            let values =
+                (0..node.input.len()).map(|i| reader.value(node, i)).collect::<Result<Vec<_>, _>>()?;
             let lists = values.into_iter().map(|value| match value {
                 Value::Whole(counts, _) => Some(counts),
                 _ => None,
@@ -53,10 +57,17 @@ impl<'a> Reader<'a> {
                     Value::Parts(parts) => self.parts_extents(&parts),
                     Value::Floats(tensor) => tensor.dims().iter().map(|&d| Count::Known(d as i64)).collect(),
                     Value::Whole(counts, Rank::List) => vec![Count::Known(counts.len() as i64)],
-                    _ => return Err(unsupported(node, "the shape of something that has none", "it is not imported")),
+                    _ => {
+                        return Err(unsupported(
+                            node,
+                            "the shape of something that has none",
+                            "it is not imported",
+                        ));
+                    }
                 };
                 let length = counts.len() as i64;
-                let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length) as usize;
+                let place =
+                    |at: i64| if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length) as usize;
                 let (start, end) = (place(attributes.int("start", 0)), place(attributes.int("end", length)));
                 Ok(Value::Whole(counts.get(start..end).unwrap_or(&[]).to_vec(), Rank::List))
             }
@@ -65,10 +76,16 @@ impl<'a> Reader<'a> {
                 let value = node.attribute.first().and_then(|a| a.t.as_ref()).map(constant).transpose()?;
                 let length = self.integers(node, 0)?.unwrap_or_default();
                 match (value, length.as_slice()) {
-                    (Some(Constant::Whole(values, _)), &[length]) if (0..=LONGEST).contains(&length) && values.len() == 1 => {
+                    (Some(Constant::Whole(values, _)), &[length])
+                        if (0..=LONGEST).contains(&length) && values.len() == 1 =>
+                    {
                         Ok(whole(vec![values[0]; length as usize], false))
                     }
-                    _ => Err(unsupported(node, format!("a constant of shape {length:?}"), "short lists of whole numbers are made")),
+                    _ => Err(unsupported(
+                        node,
+                        format!("a constant of shape {length:?}"),
+                        "short lists of whole numbers are made",
+                    )),
                 }
             }
             op => {
@@ -85,14 +102,21 @@ impl<'a> Reader<'a> {
                     }
                     _ => None,
                 };
-                made.map(|made| Value::Whole(made, Rank::List))
-                    .ok_or_else(|| unsupported(node, format!("{op} of {lists:?}"), "it is imported for shapes alone"))
+                made.map(|made| Value::Whole(made, Rank::List)).ok_or_else(|| {
+                    unsupported(node, format!("{op} of {lists:?}"), "it is imported for shapes alone")
+                })
             }
         }
     }
 
     /// The arithmetic of whole numbers.
-    pub(super) fn counted(&self, node: &NodeProto, a: &[Count], b: &[Count], rank: Rank) -> Result<Value, OnnxError> {
+    pub(super) fn counted(
+        &self,
+        node: &NodeProto,
+        a: &[Count],
+        b: &[Count],
+        rank: Rank,
+    ) -> Result<Value, OnnxError> {
         let f = |a: Count, b: Count| match (node.op_type.as_str(), a, b) {
             ("Mul" | "Div", count, Count::Known(1)) | ("Mul", Count::Known(1), count) => Some(count),
             ("Add", Count::Known(a), Count::Known(b)) => a.checked_add(b).map(Count::Known),
@@ -101,12 +125,18 @@ impl<'a> Reader<'a> {
             ("Div", Count::Known(a), Count::Known(b)) => a.checked_div(b).map(Count::Known),
             _ => None,
         };
-        pairs(a, b, f).map(|made| Value::Whole(made, rank))
-            .ok_or_else(|| unsupported(node, format!("{a:?} and {b:?}"), "numbers that do not depend on the batch are"))
+        pairs(a, b, f).map(|made| Value::Whole(made, rank)).ok_or_else(|| {
+            unsupported(node, format!("{a:?} and {b:?}"), "numbers that do not depend on the batch are")
+        })
     }
 
     /// `Squeeze`, `Unsqueeze` and `Reshape` of whole numbers: between one and a list.
-    pub(super) fn list(&mut self, node: &'a NodeProto, counts: Vec<Count>, rank: Rank) -> Result<Value, OnnxError> {
+    pub(super) fn list(
+        &mut self,
+        node: &'a NodeProto,
+        counts: Vec<Count>,
+        rank: Rank,
+    ) -> Result<Value, OnnxError> {
         let rank = match (node.op_type.as_str(), rank, counts.len()) {
             ("Unsqueeze", Rank::One, _) => Rank::List,
             ("Squeeze", _, 1) => Rank::One,
