@@ -7,9 +7,8 @@ use super::layers::per_channel;
 use super::reader::Reader;
 use super::value::{Activation, Layout, Rank, Value};
 use crate::onnx::proto::NodeProto;
-use headstart_graph::{AddRows, LayerScale, Op};
+use headstart_graph::{AddRows, LayerScale, NodeId, Op};
 use headstart_tensor::Tensor;
-use std::rc::Rc;
 
 impl<'a> Reader<'a> {
     /// An operator of one input.
@@ -55,7 +54,7 @@ impl<'a> Reader<'a> {
             Value::Activation(activation) => self.named(node, activation.map(f)),
             Value::Floats(tensor) => {
                 let made = Tensor::from_fn(tensor.shape().clone(), |i| f(f64::from(tensor.data()[i])) as f32);
-                Ok(Value::Floats(Rc::new(made)))
+                self.given_floats(made)
             }
             _ => Err(unsupported(node, "no numbers", "it is imported for activations")),
         }
@@ -83,7 +82,7 @@ impl<'a> Reader<'a> {
                 let rank = if first == second { first } else { Rank::List };
                 self.counted(node, &a, &b, rank)
             }
-            (Value::Floats(a), Value::Floats(b)) => folded(node, &a, &b, f),
+            (Value::Floats(a), Value::Floats(b)) => self.given_floats(folded(node, &a, &b, f)?),
             (Value::Activation(a), Value::Activation(b)) => self.joined(node, &a, &b),
             (Value::Activation(a), Value::Floats(b)) => match b.len() {
                 1 => self.named(node, a.map(|x| f(x, f64::from(b.data()[0])))),
@@ -135,22 +134,16 @@ impl<'a> Reader<'a> {
                     let (Some(x), Some(y)) = (a.node(), b.node()) else {
                         return Err(self.unsettled(node, a, b));
                     };
-                    let ((x, layout), (scale, of)) = match a.layout {
-                        Layout::Features { .. } => ((y, b.layout), (x, a.layout)),
-                        _ => ((x, a.layout), (y, b.layout)),
+                    // The factors are the one of a single pixel.
+                    let is_pixel = |x: NodeId| self.builder.shape(x).len() == self.builder.channels(x);
+                    let ((x, layout), (scale, of)) = match is_pixel(x) && !is_pixel(y) {
+                        true => ((y, b.layout), (x, a.layout)),
+                        false => ((x, a.layout), (y, b.layout)),
                     };
-                    let (all, one) = (self.extents(x, layout).len(), self.extents(scale, of).len());
-                    if all != one
-                        || layout.channels() != of.channels()
-                        || !matches!(of, Layout::Features { .. })
-                    {
-                        let found =
-                            format!("{:?} times {:?}", self.extents(x, layout), self.extents(scale, of));
-                        return Err(unsupported(
-                            node,
-                            found,
-                            "factors for the channels, [batch, channels, 1, 1], are imported",
-                        ));
+                    let (all, one) = (self.extents(x, layout), self.extents(scale, of));
+                    if all.len() != one.len() || layout.channels() != of.channels() || !is_pixel(scale) {
+                        let expected = "factors for the channels, [batch, channels, 1, 1], are imported";
+                        return Err(unsupported(node, format!("{all:?} times {one:?}"), expected));
                     }
                     let made = self.step(node, Op::ScaleChannels, &[x, scale])?;
                     Ok(Value::Activation(Activation::of(made, layout)))
@@ -241,7 +234,7 @@ fn operation(node: &NodeProto) -> fn(f64, f64) -> f64 {
 }
 
 /// Two constants.
-fn folded(node: &NodeProto, a: &Tensor, b: &Tensor, f: fn(f64, f64) -> f64) -> Result<Value, OnnxError> {
+fn folded(node: &NodeProto, a: &Tensor, b: &Tensor, f: fn(f64, f64) -> f64) -> Result<Tensor, OnnxError> {
     let (longer, at) = if a.len() >= b.len() { (a, b.len()) } else { (b, a.len()) };
     if a.shape() != b.shape() && at != 1 {
         return Err(unsupported(
@@ -252,5 +245,5 @@ fn folded(node: &NodeProto, a: &Tensor, b: &Tensor, f: fn(f64, f64) -> f64) -> R
     }
     let value = |tensor: &Tensor, i: usize| f64::from(tensor.data()[if tensor.len() == 1 { 0 } else { i }]);
     let made = Tensor::from_fn(longer.shape().clone(), |i| f(value(a, i), value(b, i)) as f32);
-    Ok(Value::Floats(Rc::new(made)))
+    Ok(made)
 }

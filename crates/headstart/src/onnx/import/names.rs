@@ -60,7 +60,15 @@ impl Names {
 fn tidy(name: &str) -> Option<String> {
     let numbered = name.contains("::") || name.starts_with("val_");
     let fits = !name.is_empty() && name.len() <= LONGEST && !numbered;
-    let plain = |c: char| if c == '/' { '.' } else if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let plain = |c: char| {
+        if c == '/' {
+            '.'
+        } else if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+            c
+        } else {
+            '_'
+        }
+    };
     fits.then(|| name.trim_matches(['/', '.']).chars().map(plain).collect())
         .filter(|name: &String| !name.is_empty())
 }

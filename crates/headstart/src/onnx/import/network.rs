@@ -56,7 +56,7 @@ pub(crate) fn network(model: &ModelProto, size: Option<usize>) -> Result<Network
     let (input, shape, layout, batch) = input(graph, &constants, size, &mut notes)?;
     let (output, passed) = output(graph, &makers, &mut notes)?;
     let needed = needed(graph, &makers, output);
-    let beside = graph.node.len() - needed.len() - passed;
+    let beside = graph.node.len().saturating_sub(needed.len() + passed);
     let mut reader = Reader::new(
         (&graph.node, &needed),
         (constants, makers),

@@ -58,6 +58,9 @@ pub(crate) const OPERATORS: [&str; 43] = [
     "Where",
 ];
 
+/// The most values of parameters and constants: twice those of the largest file there can be.
+const MOST_HELD: usize = 1 << 30;
+
 /// The network as it grows.
 pub(crate) struct Reader<'a> {
     pub(super) nodes: &'a [NodeProto],
@@ -75,6 +78,8 @@ pub(crate) struct Reader<'a> {
     pub(super) batch: Option<i64>,
     pub(super) builder: GraphBuilder,
     pub(super) params: Params,
+    /// Values of parameters and of constants that were made.
+    held: usize,
     pub(super) names: Names,
     /// Concatenations that are there.
     pub(super) pairs: BTreeMap<(NodeId, NodeId), NodeId>,
@@ -108,6 +113,7 @@ impl<'a> Reader<'a> {
             batch,
             builder,
             params: Params::new(),
+            held: 0,
             names: Names::default(),
             pairs: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -250,7 +256,9 @@ impl<'a> Reader<'a> {
         let weight = self
             .floats(node, index)?
             .ok_or_else(|| unsupported(node, format!("input {index} is left out"), "it must be there"))?;
-        if weight.shape().rank() > 1 && self.readers.get(node.input[index].as_str()).is_some_and(|r| r.len() > 1) {
+        if weight.shape().rank() > 1
+            && self.readers.get(node.input[index].as_str()).is_some_and(|r| r.len() > 1)
+        {
             *self.notes.entry("a weight that several layers share: each has its own here").or_default() += 1;
         }
         Ok(weight)
@@ -321,8 +329,28 @@ impl<'a> Reader<'a> {
         self.add(&name, op, inputs)
     }
 
+    /// A constant that was made of others.
+    pub(super) fn given_floats(&mut self, tensor: Tensor) -> Result<Value, OnnxError> {
+        self.account(tensor.len())?;
+        Ok(Value::Floats(Rc::new(tensor)))
+    }
+
+    /// Counts values that are held besides the file's: a graph can ask for the same constant again and again.
+    fn account(&mut self, values: usize) -> Result<(), OnnxError> {
+        self.held = self.held.saturating_add(values);
+        match self.held > MOST_HELD {
+            true => Err(OnnxError::TooLarge {
+                what: "values of weights",
+                found: self.held as u64,
+                limit: MOST_HELD as u64,
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// Keeps a parameter.
     pub(super) fn keep(&mut self, name: String, value: Tensor) -> Result<(), OnnxError> {
+        self.account(value.len())?;
         match self.params.get(&name) {
             Some(_) => Err(OnnxError::Twice { value: name }),
             None => {

@@ -9,7 +9,6 @@ use super::value::{Activation, Count, Layout, Rank, Value};
 use crate::onnx::proto::NodeProto;
 use headstart_graph::{ClassToken, NodeId, Op, Pooled, TokenPool};
 use headstart_tensor::Tensor;
-use std::rc::Rc;
 
 /// The longest list that is put together: a list put beside itself, again and again, would have no end.
 const LONGEST_LIST: usize = 1000;
@@ -65,7 +64,7 @@ impl<'a> Reader<'a> {
                 let made = made.ok_or_else(|| {
                     unsupported(node, format!("a constant {from:?} to {to:?}"), "it must fit")
                 })?;
-                Ok(Value::Floats(Rc::new(made)))
+                self.given_floats(made)
             }
             Value::Activation(activation) => {
                 let own = self.own_extents(node, &from, &to, zeros)?;
@@ -170,7 +169,7 @@ impl<'a> Reader<'a> {
             return wrong("expected an order of all axes of its input");
         }
         match value {
-            Value::Floats(tensor) => Ok(Value::Floats(Rc::new(permuted(&tensor, &perm)))),
+            Value::Floats(tensor) => self.given_floats(permuted(&tensor, &perm)),
             Value::Parts(parts) => Ok(Value::Parts(parts.turned(&perm))),
             Value::Activation(activation) => {
                 let layout = match (activation.layout, perm.as_slice()) {
@@ -209,7 +208,11 @@ impl<'a> Reader<'a> {
             let all: Vec<Count> = lists.flatten().take(LONGEST_LIST + 1).collect();
             return match all.len() <= LONGEST_LIST {
                 true => Ok(Value::Whole(all, Rank::List)),
-                false => Err(unsupported(node, "a list of more than a thousand numbers", "lists are shapes, which are short")),
+                false => Err(unsupported(
+                    node,
+                    "a list of more than a thousand numbers",
+                    "lists are shapes, which are short",
+                )),
             };
         }
         if let [Value::Floats(token), Value::Activation(rest)] = values.as_slice()
@@ -281,7 +284,7 @@ impl<'a> Reader<'a> {
                 let rows = rows.ok_or_else(|| {
                     unsupported(node, "rows that the table does not have", "they must be there")
                 })?;
-                Ok(Value::Floats(Rc::new(table.rows(&rows))))
+                self.given_floats(table.rows(&rows))
             }
             (Value::Activation(tokens), [Count::Known(0)], Rank::One)
                 if tokens.layout == Layout::Tokens && axis == 1 =>
