@@ -86,7 +86,6 @@ fn what_cannot_be_imported_is_refused_in_words() {
     std::fs::write(place.path("broken.onnx"), b"no protobuf at all").unwrap();
     std::fs::write(place.path("empty.onnx"), b"").unwrap();
     std::fs::copy(NET, place.path("resnet18.onnx")).unwrap();
-    std::fs::copy(NET, place.path("my net.onnx")).unwrap();
     std::fs::create_dir(place.path("folder.onnx")).unwrap();
     std::fs::write(place.path("weights.pth"), b"PK").unwrap();
     for (line, words) in [

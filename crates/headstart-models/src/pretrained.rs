@@ -1,4 +1,4 @@
-//! A network with its published parameters and preprocessing.
+//! A network with its parameters and preprocessing, as they were published or imported.
 
 use crate::{
     Architecture, Home, IMAGENET_1K, LoadReport, ModelsError, Network, NetworkRecord, PretrainedCfg,
@@ -28,8 +28,8 @@ pub struct Pretrained {
     pub name: String,
     /// The layer that classifies.
     pub classifier: String,
-    /// Its record in the registry, and how it is built; an imported network has none.
-    pub published: Option<(&'static Architecture, &'static PretrainedCfg)>,
+    /// How it is built in other sizes; an imported network has no architecture of the registry.
+    pub architecture: Option<&'static Architecture>,
     /// The classes that the classifier of its weights names.
     pub labels: Vec<String>,
     /// What images go through before it: its own, unless another size was asked for.
@@ -70,7 +70,7 @@ impl Pretrained {
             return Ok(Pretrained {
                 name,
                 classifier,
-                published: None,
+                architecture: None,
                 labels,
                 input,
                 graph,
@@ -166,8 +166,8 @@ impl Pretrained {
     /// # Errors
     /// Where the network cannot take images of that size.
     pub fn at_size(mut self, size: usize) -> Result<Pretrained, ModelsError> {
-        let graph = match self.published {
-            Some((architecture, _)) => architecture.build(size, self.graph.output().len())?,
+        let graph = match self.architecture {
+            Some(architecture) => architecture.build(size, self.graph.output().len())?,
             None => self.graph.with_input([size, size, 3])?,
         };
         let grids = |graph: &Graph| {
@@ -205,9 +205,9 @@ impl Pretrained {
             return Err(ModelsError::Misfit { path, name, report: Box::new(report) });
         }
         let labels = if cfg.classes > 0 { IMAGENET_1K.map(str::to_owned).to_vec() } else { Vec::new() };
-        let (name, input, published) = (cfg.name(), cfg.input.clone(), Some((architecture, cfg)));
-        let classifier = architecture.classifier.to_owned();
-        Ok(Pretrained { name, classifier, published, labels, input, graph, params, report })
+        let (name, input, classifier) = (cfg.name(), cfg.input.clone(), architecture.classifier.to_owned());
+        let architecture = Some(architecture);
+        Ok(Pretrained { name, classifier, architecture, labels, input, graph, params, report })
     }
 }
 

@@ -83,3 +83,29 @@ pub(crate) fn erf(x: f64) -> f64 {
     let sum = series.iter().fold(0.0, |sum, a| (sum + a) * t);
     (1.0 - sum * (-x * x).exp()).copysign(x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_known_however_it_is_spelled_and_a_near_one_is_not() {
+        let name = |f: &dyn Fn(f64) -> f64| Samples::identity().map(f).activation().map(|op| op.to_string());
+        let relu6 = |x: f64| x.clamp(0.0, 6.0);
+        let third = f64::from(1.0f32 / 3.0);
+        assert_eq!(name(&|x| (x + x.abs()) / 2.0).as_deref(), Some("ReLU"));
+        assert_eq!(name(&|x| x * relu6(x + 3.0) * (third / 2.0)).as_deref(), Some("Hardswish"));
+        assert_eq!(name(&|x| 0.5 * (1.0 + (x / 2.0).tanh())).as_deref(), Some("Sigmoid"));
+        assert_eq!(name(&|x| x * (0.5 + 0.5 * erf(x * f64::from(0.5f32.sqrt())))).as_deref(), Some("GELU"));
+        assert_eq!(name(&gelu_tanh).as_deref(), Some("GELU(tanh)"));
+        let others: [&dyn Fn(f64) -> f64; 6] = [
+            &|x| x,
+            &|x| if x < 0.0 { 0.01 * x } else { x },
+            &|x| x.clamp(0.0, 6.001),
+            &|x| x * sigmoid(1.702 * x),
+            &|x| hard_sigmoid(x, 0.2, 0.5),
+            &|_| f64::NAN,
+        ];
+        assert!(others.iter().all(|f| name(f).is_none()));
+    }
+}
