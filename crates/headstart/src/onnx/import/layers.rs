@@ -14,6 +14,12 @@ use std::rc::Rc;
 /// What is said once of layers that get a bias.
 const NEW_BIAS: &str = "linear layer without a bias, which gets one of zeros";
 
+/// A term for each channel, and its name in the file.
+struct Bias<'a> {
+    values: Vec<f32>,
+    name: &'a str,
+}
+
 impl<'a> Reader<'a> {
     pub(super) fn conv(&mut self, node: &'a NodeProto) -> Result<Value, OnnxError> {
         let attributes =
@@ -33,7 +39,8 @@ impl<'a> Reader<'a> {
         attributes.only("dilations", attributes.pair("dilations", [1, 1])?, [1, 1])?;
         let stride = attributes.pair("strides", [1, 1])?;
         let groups = usize::try_from(attributes.int("group", 1)).unwrap_or(0);
-        let bias = self.floats(node, 2)?.map(|bias| (bias.data().to_vec(), self.tensor_name(node, 2)));
+        let bias = self.floats(node, 2)?;
+        let bias = bias.map(|bias| Bias { values: bias.data().to_vec(), name: self.tensor_name(node, 2) });
         if let Layout::Features { rank: 4, axis: 1 } = layout {
             // One pixel.
             attributes.only("kernel_shape", kernel, [1, 1])?;
@@ -51,14 +58,14 @@ impl<'a> Reader<'a> {
             Some(bias) => (Some(bias), None),
             None => self.bias_behind(node, Layout::Image, out_channels)?,
         };
-        let bias_name = bias.as_ref().map_or("", |(_, name)| name);
+        let bias_name = bias.as_ref().map_or("", |bias| bias.name);
         let name = self.names.layer(node, &[(self.tensor_name(node, 1), ".weight"), (bias_name, ".bias")]);
         let conv =
             Conv2d { in_channels, out_channels, kernel, stride, padding, groups, bias: bias.is_some() };
         let made = self.add(&name, Op::Conv2d(conv), &[x])?;
         self.keep(format!("{name}.weight"), (*weight).clone())?;
-        if let Some((values, _)) = bias {
-            self.keep(format!("{name}.bias"), vector(values))?;
+        if let Some(bias) = bias {
+            self.keep(format!("{name}.bias"), vector(bias.values))?;
         }
         Ok(self.also(output, Value::Activation(Activation::of(made, Layout::Image))))
     }
@@ -72,10 +79,9 @@ impl<'a> Reader<'a> {
         let weight = self.matrix(node, 1)?;
         let weight =
             if attributes.int("transB", 0) == 0 { permuted(&weight, &[1, 0]) } else { (*weight).clone() };
-        let bias = match self.floats(node, 2)? {
-            None => None,
-            Some(bias) => Some((spread(&bias, weight.dims()[0]), self.tensor_name(node, 2))),
-        };
+        let features = weight.dims()[0];
+        let bias = self.floats(node, 2)?;
+        let bias = bias.map(|bias| Bias { values: spread(&bias, features), name: self.tensor_name(node, 2) });
         self.linear(node, x, weight, bias)
     }
 
@@ -117,7 +123,7 @@ impl<'a> Reader<'a> {
         node: &'a NodeProto,
         (x, layout): (NodeId, Layout),
         weight: Tensor,
-        bias: Option<(Vec<f32>, &'a str)>,
+        bias: Option<Bias<'a>>,
     ) -> Result<Value, OnnxError> {
         if matches!(layout, Layout::Image | Layout::Columns) {
             return Err(unsupported(
@@ -131,12 +137,12 @@ impl<'a> Reader<'a> {
             Some(bias) => (Some(bias), None),
             None => self.bias_behind(node, layout, out_features)?,
         };
-        let bias_name = bias.as_ref().map_or("", |(_, name)| name);
+        let bias_name = bias.as_ref().map_or("", |bias| bias.name);
         let name = self.names.layer(node, &[(self.tensor_name(node, 1), ".weight"), (bias_name, ".bias")]);
         let linear = Linear { in_features: weight.dims()[1], out_features };
         let made = self.add(&name, Op::Linear(linear), &[x])?;
         self.keep(format!("{name}.weight"), weight)?;
-        let bias = bias.map(|(values, _)| values).unwrap_or_else(|| {
+        let bias = bias.map(|bias| bias.values).unwrap_or_else(|| {
             *self.notes.entry(NEW_BIAS).or_default() += 1;
             vec![0.0; out_features]
         });
@@ -153,13 +159,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The term for each channel that alone follows `node`, with its name, and the place of the node that adds it.
-    #[expect(clippy::type_complexity, reason = "two answers that are there together")]
     fn bias_behind(
         &mut self,
         node: &'a NodeProto,
         layout: Layout,
         channels: usize,
-    ) -> Result<(Option<(Vec<f32>, &'a str)>, Option<usize>), OnnxError> {
+    ) -> Result<(Option<Bias<'a>>, Option<usize>), OnnxError> {
         let found = node.output.first().and_then(|output| self.only_reader(output));
         let Some((at, sum)) = found.filter(|(_, sum)| sum.op_type == "Add" && sum.input.len() == 2) else {
             return Ok((None, None));
@@ -168,7 +173,7 @@ impl<'a> Reader<'a> {
         // What is made behind this node is not there yet.
         let Ok(Value::Floats(bias)) = self.value(sum, index) else { return Ok((None, None)) };
         match per_channel(&bias, layout, channels) {
-            Some(values) => Ok((Some((values, self.tensor_name(sum, index))), Some(at))),
+            Some(values) => Ok((Some(Bias { values, name: self.tensor_name(sum, index) }), Some(at))),
             None => Ok((None, None)),
         }
     }

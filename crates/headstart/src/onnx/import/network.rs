@@ -53,7 +53,7 @@ pub(crate) fn network(model: &ModelProto, size: Option<usize>) -> Result<Network
         }
     }
     let mut notes = Vec::new();
-    let (input, shape, layout, batch) = input(graph, &constants, size, &mut notes)?;
+    let input = input(graph, &constants, size, &mut notes)?;
     let (output, passed) = output(graph, &makers, &mut notes)?;
     let needed = needed(graph, &makers, output);
     let beside = graph.node.len().saturating_sub(needed.len() + passed);
@@ -61,8 +61,8 @@ pub(crate) fn network(model: &ModelProto, size: Option<usize>) -> Result<Network
         (&graph.node, &needed),
         (constants, makers),
         opset,
-        (input, layout, batch),
-        GraphBuilder::checked(shape)?,
+        &input,
+        GraphBuilder::checked(input.shape)?,
     );
     for &at in &needed {
         reader.read(at)?;
@@ -103,13 +103,24 @@ fn opset(model: &ModelProto) -> Result<i64, OnnxError> {
     }
 }
 
-/// The one input: its name, the shape of an image here, how ONNX has it, and the batch, where that is fixed.
+/// The one input of a graph.
+pub(crate) struct Input<'a> {
+    pub(crate) name: &'a str,
+    /// Of an image, here.
+    shape: [usize; 3],
+    /// How ONNX has it.
+    pub(crate) layout: Layout,
+    /// The images of a batch, where that is fixed.
+    pub(crate) batch: Option<i64>,
+}
+
+/// The one input, for images of `size` pixels where that is open.
 fn input<'a>(
     graph: &'a GraphProto,
     constants: &BTreeMap<&str, &TensorProto>,
     size: Option<usize>,
     notes: &mut Vec<String>,
-) -> Result<(&'a str, [usize; 3], Layout, Option<i64>), OnnxError> {
+) -> Result<Input<'a>, OnnxError> {
     let inputs: Vec<&ValueInfo> =
         graph.input.iter().filter(|input| !constants.contains_key(input.name.as_str())).collect();
     let wrong = |found: String, hint: &str| OnnxError::Input { found, hint: hint.to_owned() };
@@ -138,8 +149,8 @@ fn input<'a>(
         extents.iter().map(|e| e.map_or_else(str::to_owned, |n| n.to_string())).collect();
     let shown = format!("`{name}` is [{}]", shown.join(", "));
     let (batch, sides, layout) = match extents.as_slice() {
-        &[batch, Ok(3), height, width] => (batch, [height, width], Layout::Image),
-        &[batch, height, width, Ok(3)] => (batch, [height, width], Layout::ChannelsLast),
+        [batch, Ok(3), height, width] => (*batch, [*height, *width], Layout::Image),
+        [batch, height, width, Ok(3)] => (*batch, [*height, *width], Layout::ChannelsLast),
         _ => return Err(wrong(shown, "")),
     };
     if let Ok(n) = batch {
@@ -159,7 +170,7 @@ fn input<'a>(
         (_, None) => return Err(wrong(shown, "; its size is open: say it with --crop N")),
     };
     match (1..=4096).contains(&side) {
-        true => Ok((name, [side, side, 3], layout, batch.ok())),
+        true => Ok(Input { name, shape: [side, side, 3], layout, batch: batch.ok() }),
         false => Err(wrong(shown, "; sides of 1 to 4096 pixels are imported")),
     }
 }

@@ -4,6 +4,7 @@ use super::attributes::{Attributes, label, unsupported};
 use super::constant::{Constant, constant};
 use super::error::OnnxError;
 use super::names::Names;
+use super::network::Input;
 use super::value::{Activation, Count, Layout, Rank, Value};
 use crate::onnx::proto::{NodeProto, TensorProto};
 use headstart_graph::{GraphBuilder, NodeId, Op, Params};
@@ -93,24 +94,23 @@ impl<'a> Reader<'a> {
         (nodes, needed): (&'a [NodeProto], &BTreeSet<usize>),
         (constants, makers): (BTreeMap<&'a str, &'a TensorProto>, BTreeMap<&'a str, usize>),
         opset: i64,
-        input: (&'a str, Layout, Option<i64>),
+        input: &Input<'a>,
         builder: GraphBuilder,
     ) -> Self {
         let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for &at in needed {
             nodes[at].input.iter().for_each(|name| readers.entry(name).or_default().push(at));
         }
-        let (name, layout, batch) = input;
-        let first = Value::Activation(Activation::of(builder.input(), layout));
+        let first = Value::Activation(Activation::of(builder.input(), input.layout));
         Reader {
             nodes,
             opset,
             constants,
             makers,
             readers,
-            values: BTreeMap::from([(name, first)]),
+            values: BTreeMap::from([(input.name, first)]),
             joined: BTreeSet::new(),
-            batch,
+            batch: input.batch,
             builder,
             params: Params::new(),
             held: 0,
