@@ -12,7 +12,7 @@ const NET: &str =
 fn place() -> Place {
     let place = Place::new();
     place.colours();
-    std::fs::write(place.path("net.onnx"), bytes(NET.as_ref())).ok();
+    place.write("net.onnx", &bytes(NET.as_ref()));
     place
 }
 

@@ -30,7 +30,7 @@ fn features_without_a_classifier_load_and_take_images_of_another_size() {
     let whole = from_file("vit_small_patch14_dinov2", "head.");
     assert!(whole.report.is_complete(), "{}", whole.report);
     assert_eq!(whole.params.get("pos_embed").unwrap().dims(), [1, 37 * 37 + 1, 384]);
-    let error = whole.clone().with_published_classifier().unwrap_err();
+    let error = whole.clone().with_own_classifier().unwrap_err();
     assert!(
         matches!(&error, ModelsError::NoClassifier { name } if name == "vit_small_patch14_dinov2.lvd142m")
     );
@@ -49,7 +49,7 @@ fn features_without_a_classifier_load_and_take_images_of_another_size() {
 #[test]
 fn a_convolution_that_classifies_becomes_a_linear_layer_of_averaged_features() {
     let net = from_file("squeezenet1_1", "nothing").at_size(64).unwrap();
-    assert!(matches!(net.clone().with_published_classifier(), Err(ModelsError::NoClassifier { .. })));
+    assert!(matches!(net.clone().with_own_classifier(), Err(ModelsError::NoClassifier { .. })));
     let (pool, x) = (Pool::new(0), input(2, 64, 64, 3, 1));
     // The map that the classifier makes, before its activation, averaged.
     let (id, _) = net.graph.node("classifier.1").unwrap();

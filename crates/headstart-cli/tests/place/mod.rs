@@ -59,6 +59,10 @@ impl Place {
         }
     }
 
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path(name), bytes).unwrap();
+    }
+
     pub fn png(&self, name: &str, colour: [u8; 3]) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
