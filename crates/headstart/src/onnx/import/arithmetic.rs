@@ -181,9 +181,15 @@ impl<'a> Reader<'a> {
         let name = self.tensor_name(node, index);
         match (node.op_type.as_str(), per_channel(constant, layout, features)) {
             ("Mul", Some(factors)) => {
-                let name = self.names.layer(node, &[(name, ".gamma"), (name, "")]);
-                let made = self.add(&name, Op::LayerScale(LayerScale { features, own_name: false }), &[x])?;
-                self.keep(format!("{name}.gamma"), Tensor::from_fn([features], |i| factors[i]))?;
+                // The two ways in which checkpoints call it.
+                let own_name = !name.is_empty() && !name.ends_with(".gamma");
+                let name = self.names.layer(node, &[(name, if own_name { "" } else { ".gamma" })]);
+                let made = self.add(&name, Op::LayerScale(LayerScale { features, own_name }), &[x])?;
+                let (name, shape) = match own_name {
+                    true => (name, vec![features, 1, 1]),
+                    false => (format!("{name}.gamma"), vec![features]),
+                };
+                self.keep(name, Tensor::from_fn(shape, |i| factors[i]))?;
                 Ok(Value::Activation(Activation::of(made, layout)))
             }
             ("Add", None) => {
