@@ -14,6 +14,7 @@ mod attributes;
 mod constant;
 mod elementwise;
 mod error;
+mod extents;
 mod layers;
 mod limits;
 mod names;

@@ -1,6 +1,6 @@
 //! The nodes of an ONNX graph, one after the other, to those of a network.
 
-use super::attributes::{Attributes, label, unsupported};
+use super::attributes::{label, unsupported};
 use super::constant::{Constant, constant};
 use super::error::OnnxError;
 use super::names::Names;
@@ -369,39 +369,6 @@ impl<'a> Reader<'a> {
     /// The value of the last node that made `name`.
     pub(crate) fn made(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
-    }
-
-    /// `Identity`, `Dropout` and `Cast`: the input again.
-    fn same(&mut self, node: &'a NodeProto) -> Result<Value, OnnxError> {
-        let attributes = Attributes::of(node, &["ratio", "seed", "to", "saturate", "is_test"])?;
-        let value = self.value(node, 0)?;
-        if node.op_type == "Dropout" {
-            if node.input.get(2).is_some_and(|name| !name.is_empty()) {
-                let expected = "export the network as it answers: `net.eval()` before";
-                return Err(unsupported(node, "it drops values, as in training", expected));
-            }
-            *self.notes.entry("Dropout, which does nothing where nothing is trained").or_default() += 1;
-        }
-        let to = attributes.int("to", 1);
-        Ok(match value {
-            // To float32, and from it to float16: the network computes in f32.
-            Value::Whole(counts, rank) if node.op_type == "Cast" && matches!(to, 1 | 10) => {
-                let values: Option<Vec<f32>> = counts.iter().map(|c| known(*c).map(|v| v as f32)).collect();
-                let values = values
-                    .ok_or_else(|| unsupported(node, "a number that depends on the batch", "it is needed"))?;
-                let shape: &[usize] = if rank == Rank::One { &[] } else { &[values.len()] };
-                Value::Floats(Rc::new(Tensor::from_fn(shape, |i| values[i])))
-            }
-            Value::Whole(counts, rank) => Value::Whole(counts, rank),
-            other if node.op_type != "Cast" || matches!(to, 1 | 10) => other,
-            _ => {
-                return Err(unsupported(
-                    node,
-                    format!("to is {to}"),
-                    "only casts to float32 and float16 are imported",
-                ));
-            }
-        })
     }
 }
 

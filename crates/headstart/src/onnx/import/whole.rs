@@ -1,9 +1,9 @@
-//! Whole numbers: the shapes that exporters compute inside the graph, where an extent may be the batch's.
+//! Constants and whole numbers: what is given or passed on, and the shapes that exporters compute inside the graph, where an extent may be the batch's.
 
 use super::attributes::{Attributes, unsupported};
 use super::constant::{Constant, constant};
 use super::error::OnnxError;
-use super::reader::{Reader, whole};
+use super::reader::{Reader, known, whole};
 use super::value::{Count, Rank, Value};
 use crate::onnx::proto::NodeProto;
 use headstart_tensor::Tensor;
@@ -107,6 +107,39 @@ impl<'a> Reader<'a> {
                 })
             }
         }
+    }
+
+    /// `Identity`, `Dropout` and `Cast`: the input again.
+    pub(super) fn same(&mut self, node: &'a NodeProto) -> Result<Value, OnnxError> {
+        let attributes = Attributes::of(node, &["ratio", "seed", "to", "saturate", "is_test"])?;
+        let value = self.value(node, 0)?;
+        if node.op_type == "Dropout" {
+            if node.input.get(2).is_some_and(|name| !name.is_empty()) {
+                let expected = "export the network as it answers: `net.eval()` before";
+                return Err(unsupported(node, "it drops values, as in training", expected));
+            }
+            *self.notes.entry("Dropout, which does nothing where nothing is trained").or_default() += 1;
+        }
+        let to = attributes.int("to", 1);
+        Ok(match value {
+            // To float32, and from it to float16: the network computes in f32.
+            Value::Whole(counts, rank) if node.op_type == "Cast" && matches!(to, 1 | 10) => {
+                let values: Option<Vec<f32>> = counts.iter().map(|c| known(*c).map(|v| v as f32)).collect();
+                let values = values
+                    .ok_or_else(|| unsupported(node, "a number that depends on the batch", "it is needed"))?;
+                let shape: &[usize] = if rank == Rank::One { &[] } else { &[values.len()] };
+                Value::Floats(Rc::new(Tensor::from_fn(shape, |i| values[i])))
+            }
+            Value::Whole(counts, rank) => Value::Whole(counts, rank),
+            other if node.op_type != "Cast" || matches!(to, 1 | 10) => other,
+            _ => {
+                return Err(unsupported(
+                    node,
+                    format!("to is {to}"),
+                    "only casts to float32 and float16 are imported",
+                ));
+            }
+        })
     }
 
     /// The arithmetic of whole numbers.
