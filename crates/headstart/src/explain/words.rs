@@ -156,11 +156,18 @@ impl<'a> TextExplainer<'a> {
     }
 }
 
-/// The tokens of a text joined to its words.
+/// The tokens of a text joined to its words. What a token of spaces weighs, the word behind it has, or the last one where there is
+/// none: to tokenizers of bytes a space is the beginning of a word.
 fn words(text: &str, pieces: &[Piece], weights: &[f64]) -> Vec<WordWeight> {
     let mut found: Vec<(Range<usize>, Option<u32>, f64)> = Vec::new();
+    let mut before = 0.0;
     for (piece, &weight) in pieces.iter().zip(weights) {
-        let Some(place) = piece.place.clone().filter(|place| !place.is_empty()) else { continue };
+        let Some(place) = piece.place.clone().map(|place| trimmed(text, place)) else { continue };
+        if place.is_empty() {
+            before += weight;
+            continue;
+        }
+        let weight = weight + std::mem::take(&mut before);
         match found.last_mut() {
             Some((word, number, sum))
                 if place.start < word.end
@@ -174,12 +181,22 @@ fn words(text: &str, pieces: &[Piece], weights: &[f64]) -> Vec<WordWeight> {
             _ => found.push((place, piece.word, weight)),
         }
     }
+    if let Some((.., sum)) = found.last_mut() {
+        *sum += before;
+    }
     let word = |(place, _, weight): (Range<usize>, _, f64)| WordWeight {
         word: text[place.clone()].to_owned(),
         place,
         weight: weight as f32,
     };
     found.into_iter().map(word).collect()
+}
+
+/// `place` in `text` without spaces at either end.
+fn trimmed(text: &str, place: Range<usize>) -> Range<usize> {
+    let part = &text[place.clone()];
+    let behind = part.trim_end().len();
+    place.start + behind - part[..behind].trim_start().len()..place.start + behind
 }
 
 /// Whether the byte `at` lies beside an apostrophe between letters, where tokenizers part what people do not: `don't`.
@@ -219,6 +236,7 @@ mod tests {
             (at("''"), Some(7)),
             (at("bor\u{e9}d"), Some(9)),
             (at("ly"), Some(9)),
+            (Some(text.find(" dogs").unwrap()..text.find(" dogs").unwrap() + 1), Some(12)),
             (at("dogs"), Some(12)),
             (Some(text.len() - 4..text.len() - 3), Some(13)),
             (at("\u{bd}"), Some(14)),
@@ -237,7 +255,7 @@ mod tests {
             ("like", 1.0),
             ("''", 1.0),
             ("bor\u{e9}dly", 2.0),
-            ("dogs", 1.0),
+            ("dogs", 2.0),
             ("'", 1.0),
             ("\u{bd}", 2.0),
         ];
