@@ -197,6 +197,23 @@ fn a_classifier_of_texts_is_fine_tuned() {
 }
 
 #[test]
+fn the_precision_of_an_encoder_is_chosen_on_a_sample() {
+    let place = Place::new();
+    reviews(&place);
+    let few = train(&place, "reviews.tsv --precision auto -o few.safetensors");
+    let why = few["precision"]["why"].as_str().unwrap();
+    assert!(why.starts_with("48 training texts, fewer than 3000"), "{why}");
+    let text = std::fs::read_to_string(place.path("reviews.tsv")).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    std::fs::write(place.path("many.tsv"), format!("{header}\n{}", rows.repeat(65))).unwrap();
+    let many = train(&place, "many.tsv --precision auto -o many.safetensors");
+    let precision = &many["precision"];
+    assert_eq!(precision["tried"][0]["precision"], "f32", "{precision}");
+    assert!(precision["why"].as_str().unwrap().contains(" texts a second"), "{precision}");
+    assert_eq!(place.json("eval many.safetensors reviews.tsv --json")["n"], 60);
+}
+
+#[test]
 fn texts_of_other_kinds_are_read_from_the_column_that_is_named() {
     let place = Place::new();
     reviews(&place);
@@ -340,7 +357,6 @@ fn what_does_not_fit_is_refused_in_words() {
         (format!("train reviews.tsv {encoder} --views 3"), "--views works on images"),
         (format!("train reviews.tsv {encoder} --slim"), "--slim works on images"),
         (format!("train reviews.tsv {encoder} --precision int8"), "int8 works on images"),
-        (format!("train reviews.tsv {encoder} --precision auto"), "--precision auto works on images"),
         (format!("train reviews.tsv {encoder} --weights x.pt"), "holds its weights"),
         (format!("train reviews.tsv {encoder} --text-column 0"), "columns are counted from 1"),
         (format!("train reviews.tsv {encoder} --text-column txt"), "it has: text, label"),

@@ -1,8 +1,9 @@
 //! In which precision a trunk runs: as told, or the fastest that costs no accuracy on a sample of the user's images.
 
+use crate::features::{CENTER, through};
 use crate::head::LogisticRegression;
 use crate::{Backbone, Error, Session, extract};
-use headstart_data::{Item, Picture, View};
+use headstart_data::{Item, Kind, Picture, View};
 use headstart_graph::{Calibration, Precision, Trunk};
 use headstart_kernels::Isa;
 use headstart_tensor::Tensor;
@@ -14,6 +15,8 @@ const CALIBRATION: usize = 64;
 /// Training images that [`PrecisionChoice::Auto`] compares precisions on. With fewer than a few times that, comparing
 /// takes longer than it saves.
 const SAMPLE: usize = 1000;
+/// Texts that a trunk is timed with.
+const TIMED_TEXTS: usize = 128;
 /// The loss of cross-validated accuracy that is no loss.
 const TOLERATED: f64 = 0.003;
 /// A lower precision must be this much faster to be worth it.
@@ -54,7 +57,7 @@ pub struct Tried {
     pub precision: Precision,
     /// Cross-validated accuracy of the head.
     pub accuracy: f64,
-    /// Images a second through the trunk, without decoding.
+    /// Images (or texts) a second through the trunk, without decoding.
     pub images_per_second: f64,
 }
 
@@ -118,14 +121,12 @@ pub(crate) fn choose(
     classes: usize,
     seed: u64,
 ) -> Result<PrecisionPart, Error> {
-    if choice == PrecisionChoice::Auto {
-        backbone.input.preprocess("--precision auto")?;
-    }
     let precision = match choice {
         PrecisionChoice::Auto if train.len() < 3 * SAMPLE => {
             let why = format!(
-                "{} training images, fewer than {}: comparing precisions would take longer than it saves",
+                "{} training {}, fewer than {}: comparing precisions would take longer than it saves",
                 train.len(),
+                backbone.input.kind().many(),
                 3 * SAMPLE
             );
             return Ok(PrecisionPart { chosen: Precision::F32, why: Some(why), tried: Vec::new() });
@@ -160,16 +161,24 @@ fn measure(
     let pictures: Vec<&Picture> = train.iter().map(|i| &i.picture).collect();
     let sample: Vec<&Item> = (0..n).map(|i| &train[i * train.len() / n]).collect();
     let of_sample: Vec<&Picture> = sample.iter().map(|item| &item.picture).collect();
-    let images =
-        backbone.sample(session, &of_sample, 2 * backbone.trunk().group() * session.pool.threads())?;
+    let kind = backbone.input.kind();
+    let timed = match kind {
+        Kind::Images => {
+            let most = 2 * backbone.trunk().group() * session.pool.threads();
+            Timed::Images(backbone.sample(session, &of_sample, most)?)
+        }
+        Kind::Texts => Timed::Texts(&of_sample[..n.min(TIMED_TEXTS)]),
+    };
     let mut tried: Vec<Tried> = Vec::new();
-    for precision in Precision::ALL {
+    // Texts have no scales for int8 yet.
+    let precisions = Precision::ALL.into_iter().filter(|&p| kind == Kind::Images || p != Precision::Int8);
+    for precision in precisions {
         backbone.lower(session, precision, &pictures)?;
         let products = backbone.trunk().products();
         if !products.contains(&precision) || products.iter().any(|p| !p.is_native(Isa::current())) {
             continue;
         }
-        let images_per_second = rate(session, backbone, &images)?;
+        let images_per_second = rate(session, backbone, &timed)?;
         if tried.first().is_some_and(|f32| images_per_second < WORTH * f32.images_per_second) {
             continue;
         }
@@ -180,25 +189,27 @@ fn measure(
         let Ok(fit) = fit else {
             session.check()?;
             backbone.lower(session, Precision::F32, &pictures)?;
-            let why = format!("a head cannot be fitted to a sample of {n} images, or it lacks a class");
+            let why =
+                format!("a head cannot be fitted to a sample of {n} {}, or it lacks a class", kind.many());
             return Ok(PrecisionPart { chosen: Precision::F32, why: Some(why), tried: Vec::new() });
         };
         let best = fit.cross_validation.iter().min_by(|a, b| a.loss.total_cmp(&b.loss));
         tried.push(Tried { precision, accuracy: best.map_or(0.0, |p| p.accuracy), images_per_second });
     }
-    let (chosen, why) = decide(&tried, n);
+    let (chosen, why) = decide(&tried, n, kind);
     backbone.lower(session, chosen, &pictures)?;
     Ok(PrecisionPart { chosen, why: Some(why), tried })
 }
 
 /// The fastest of those that lose nothing against the first, f32.
-fn decide(tried: &[Tried], n: usize) -> (Precision, String) {
+fn decide(tried: &[Tried], n: usize, kind: Kind) -> (Precision, String) {
     let Some(exact) = tried.first() else { return (Precision::F32, "nothing was measured".to_owned()) };
     let fits = |t: &&Tried| t.accuracy >= exact.accuracy - TOLERATED;
     let best = tried.iter().filter(fits).max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
     let best = best.unwrap_or(exact);
     let points = |t: &Tried| {
-        format!("{} {:.1} %, {:.0} images a second", t.precision, 100.0 * t.accuracy, t.images_per_second)
+        let (accuracy, rate, many) = (100.0 * t.accuracy, t.images_per_second, kind.many());
+        format!("{} {accuracy:.1} %, {rate:.0} {many} a second", t.precision)
     };
     let all = tried.iter().map(points).collect::<Vec<_>>().join("; ");
     let verdict = match best.precision {
@@ -209,13 +220,29 @@ fn decide(tried: &[Tried], n: usize) -> (Precision, String) {
     (best.precision, format!("{verdict} (cross-validated on a sample of {n}: {all})"))
 }
 
-/// Images a second through the trunk, the best of three runs.
-fn rate(session: &Session, backbone: &Backbone, images: &Tensor) -> Result<f64, Error> {
+/// What a trunk is timed with.
+enum Timed<'a> {
+    /// Decoded.
+    Images(Tensor),
+    /// To be read, which takes next to nothing.
+    Texts(&'a [&'a Picture]),
+}
+
+/// Images or texts a second through the trunk, the best of three runs behind a first.
+fn rate(session: &Session, backbone: &Backbone, timed: &Timed) -> Result<f64, Error> {
     let mut best = 0.0f64;
     for _ in 0..4 {
         let started = Instant::now();
-        backbone.trunk().run(session.pool, images)?;
-        best = best.max(images.dims()[0] as f64 / started.elapsed().as_secs_f64());
+        let n = match timed {
+            Timed::Images(images) => {
+                backbone.trunk().run(session.pool, images)?;
+                images.dims()[0]
+            }
+            Timed::Texts(texts) => {
+                through(backbone.trunk(), &backbone.input, texts, CENTER, session.pool).len()
+            }
+        };
+        best = best.max(n as f64 / started.elapsed().as_secs_f64());
     }
     Ok(best)
 }
@@ -245,7 +272,7 @@ mod tests {
             (vec![f32, (bf16, 0.91, 150.0), (int8, 0.898, 300.0)], int8),
             (vec![f32, (bf16, 0.89, 150.0), (int8, 0.89, 300.0)], Precision::F32),
         ] {
-            let (chosen, why) = decide(&tried(&of), 1000);
+            let (chosen, why) = decide(&tried(&of), 1000, Kind::Images);
             assert_eq!(chosen, expected, "{why}");
             assert!(why.contains("f32 90.0 %, 100 images a second"), "{why}");
         }
