@@ -343,6 +343,7 @@ fn what_does_not_fit_is_refused_in_words() {
             "{message}"
         );
     }
+    std::fs::write(place.path("noise.bin"), b"one line\n\0\x01\x02\n").unwrap();
     std::fs::create_dir(place.path("mpnet")).unwrap();
     std::fs::write(place.path("mpnet/config.json"), "{\"model_type\": \"mpnet\"}").unwrap();
     if cfg!(feature = "embedded-weights") {
@@ -363,6 +364,7 @@ fn what_does_not_fit_is_refused_in_words() {
         ("train reviews.tsv --backbone home".into(), "there is no config.json"),
         ("eval m.safetensors data".into(), "holds images"),
         ("predict m.safetensors data/red/0.png".into(), "is an image"),
+        ("predict m.safetensors noise.bin".into(), "noise.bin is bytes that are no UTF-8 text"),
         ("predict m.safetensors gone.tsv".into(), "--text gives a text itself"),
         ("predict m.safetensors reviews.tsv --tta 2".into(), "--tta works on images"),
         (format!("predict {ENCODER} reviews.tsv"), "a text encoder has no classes of its own"),

@@ -179,7 +179,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Format), DataError> {
 /// shown as `path:line`.
 ///
 /// # Errors
-/// [`DataError`] for a path that is not there or an image, a table without the column, and where no text is found at all.
+/// [`DataError`] for a path that is not there, an image or other bytes that are no text, a table without the column, and where no text is found at all.
 pub fn open_unlabelled_texts(
     paths: &[std::path::PathBuf],
     columns: &TextColumns,
@@ -195,6 +195,10 @@ pub fn open_unlabelled_texts(
         let (bytes, format) = read(path)?;
         if image::looks_like_image(&bytes) {
             return Err(DataError::NotTexts { path: path.clone(), found: "an image" });
+        }
+        // UTF-16 has them too, which would be no words either.
+        if bytes.iter().take(MAX_HEADER as usize).any(|&b| b == 0) {
+            return Err(DataError::NotTexts { path: path.clone(), found: "bytes that are no UTF-8 text" });
         }
         unlabelled_into(path, &shown, (&bytes, format), columns, (&mut texts, &mut skipped))?;
         if texts.len() == before.0 {

@@ -55,6 +55,7 @@ fn page() -> Page {
             duplicates: vec![vec![HOSTILE.into(), "b.jpg".into()]],
             leaks: vec![[HOSTILE.into(), "b.jpg".into()]],
             accuracy_without_leaks: Some(0.5),
+            agreed_labels: Some(0.95),
             suspects: vec![Suspect {
                 path: HOSTILE.into(),
                 label: HOSTILE.into(),

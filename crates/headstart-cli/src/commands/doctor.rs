@@ -127,9 +127,14 @@ fn summary(report: &DoctorReport) -> String {
         line("leaks", format!("{}{nearly} {what}{}", report.equal_leaks, accuracy.unwrap_or_default()));
     }
     if let Some(wrong) = report.wrong_labels {
+        let agreed = report.agreed_labels.unwrap_or_default();
         line(
             "labels",
-            format!("{} to look at; about {wrong} do not agree with the {many}", report.suspects.len()),
+            format!(
+                "{} to look at; about {wrong} do not agree with the {many}, to heads that give {} of all labels",
+                report.suspects.len(),
+                percent(agreed)
+            ),
         );
     }
     if report.backbone.is_some() {

@@ -132,6 +132,7 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
         report.near_duplicates = near_groups(&all, &near);
         let found = suspects::suspects(session, &rows)?;
         (report.suspects, report.wrong_labels) = (found.suspects, found.wrong);
+        report.agreed_labels = found.agreed;
         report.outliers = outliers::outliers(session, &rows)?;
         report.leakage = leakage::leakage(session, &rows, &leaks(&all, &equal, &near))?;
         if let Some(second) = &second {

@@ -41,6 +41,9 @@ pub struct DoctorReport {
     pub suspects: Vec<Suspect>,
     /// How many labels are wrong by the confident joint of labels and truth; absent where there was nothing to learn from.
     pub wrong_labels: Option<usize>,
+    /// The share of the labels that heads which did not see the image give it too: where it is small, many suspects are
+    /// mistakes of the heads; absent as `wrong_labels`.
+    pub agreed_labels: Option<f64>,
     /// Images unlike all others, the farthest first.
     pub outliers: Vec<Outlier>,
     /// Usable images by class and split.

@@ -26,6 +26,8 @@ pub(super) struct Suspicion {
     /// Their rows.
     pub(super) rows: Vec<usize>,
     pub(super) wrong: Option<usize>,
+    /// The share of the labels that heads which did not see the image give it too.
+    pub(super) agreed: Option<f64>,
 }
 
 /// The penalty for so many classes.
@@ -41,7 +43,7 @@ pub(super) fn strength(kind: Kind, classes: usize) -> f64 {
 /// to an encoder seldom has a label of a small probability. Of 346 labels that were exchanged in SST-2's 6,920 the first 692
 /// suspects by MiniLM hold 56 %, and those below [`SHARE`] 35 %.
 pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Error> {
-    let none = Suspicion { suspects: Vec::new(), rows: Vec::new(), wrong: None };
+    let none = Suspicion { suspects: Vec::new(), rows: Vec::new(), wrong: None, agreed: None };
     let Some((targets, classes)) = rows.targets() else { return Ok(none) };
     let mut counts = vec![0; classes.len()];
     targets.iter().for_each(|&target| counts[target] += 1);
@@ -80,6 +82,7 @@ pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Erro
             suspects.push((row, best, 1.0 - own(judged)));
         }
     }
+    let agreed = 1.0 - suspects.len() as f64 / judged.len().max(1) as f64;
     suspects.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
     let least = if rows.of.kind == Kind::Images { 0 } else { wrong };
     let mut rank = 0..;
@@ -94,5 +97,5 @@ pub(super) fn suspects(session: &Session, rows: &Rows) -> Result<Suspicion, Erro
         suggested: classes[best].clone(),
         score,
     });
-    Ok(Suspicion { suspects: suspects.collect(), rows: found, wrong: Some(wrong) })
+    Ok(Suspicion { suspects: suspects.collect(), rows: found, wrong: Some(wrong), agreed: Some(agreed) })
 }

@@ -21,6 +21,8 @@ pub struct Findings {
     pub accuracy_without_leaks: Option<f64>,
     /// Labels that look wrong, the most suspicious first.
     pub suspects: Vec<Suspect>,
+    /// The share of all labels that the heads which suspect them give too.
+    pub agreed_labels: Option<f64>,
 }
 
 /// Looks at `images`, training images before validation images, with the hashes of their contents, their features
@@ -53,6 +55,7 @@ pub(crate) fn findings(
         leaks: leaks.iter().map(|l| [l.first, l.held_out].map(|i| images.path(i).to_owned())).collect(),
         accuracy_without_leaks: measured.then(|| right as f64 / clean.len() as f64),
         suspects: suspicion.suspects,
+        agreed_labels: suspicion.agreed,
     };
     Ok((findings, suspicion.rows))
 }

@@ -37,8 +37,12 @@ pub(super) fn doubts(
     let suspected = suspects.into_iter().take(SUSPECTED).map(|i| all[i].0.clone()).collect();
     if !found.suspects.is_empty() || !found.duplicates.is_empty() {
         let what = parts.kind.many();
+        let by = match found.agreed_labels.filter(|_| !found.suspects.is_empty()) {
+            Some(agreed) => format!(" (to heads that give {:.1} % of all labels)", 100.0 * agreed),
+            None => String::new(),
+        };
         session.progress.note(&format!(
-            "labels that look wrong: {}; groups of {what} that are the same or nearly so: {}; validation {what} that stand \
+            "labels that look wrong: {}{by}; groups of {what} that are the same or nearly so: {}; validation {what} that stand \
              nearly among those for training: {} (`headstart doctor` lists them)",
             found.suspects.len(),
             found.duplicates.len(),
