@@ -129,11 +129,8 @@ fn darker_pictures_are_answered_again_and_the_file_says_how() {
     assert!(none < 0.6 && adabn > none + 0.2, "{none} {adabn}");
     assert_eq!((report.chosen.as_str(), report.target, report.moved.len()), ("adabn", 60, 4));
     // Three of the trunk, and the head's.
-    assert!(
-        report.moved.iter().all(|m| m.mean_shift > 0.01) && report.moved[3].name == "head",
-        "{:?}",
-        report.moved
-    );
+    let [first, .., head] = &report.moved[..] else { panic!("{:?}", report.moved) };
+    assert!(first.mean_shift > 0.1 && head.mean_shift > 0.01 && head.name == "head", "{:?}", report.moved);
     assert_eq!(domain.accuracy(&options.output), adabn, "the model is the one that was measured");
     assert_eq!(domain.accuracy(&options.model), none);
 
@@ -300,7 +297,9 @@ fn statistics_of_the_source_itself_move_nothing() {
     let report = domain.run(&options, 2).unwrap();
     // The weights' own statistics are of no images at all: against those everything would move.
     for norm in &report.moved {
-        assert!(norm.mean_shift < 0.05 && (norm.variance_ratio - 1.0).abs() < 0.05, "{norm:?}");
+        // What the norms of the trunk add up to is what the head's sees.
+        let most = if norm.name == "head" { 0.05 } else { 0.02 };
+        assert!(norm.mean_shift < most && (norm.variance_ratio - 1.0).abs() < most, "{norm:?}");
     }
     options.source = None;
     let report = domain.run(&options, 2).unwrap();
