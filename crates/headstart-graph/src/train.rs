@@ -155,7 +155,7 @@ mod tests {
     use headstart_tensor::Rng;
     use headstart_testing::seeded;
 
-    /// One of each variant that has a backward and no second input of another shape (those are in `tests/tokens.rs`); the
+    /// One of each variant that has a backward and no second input of another shape (those are in `tests/it/tokens.rs`); the
     /// match keeps the list complete.
     fn ops() -> Vec<(Op, Vec<usize>)> {
         let conv = |groups, padding, bias| {

@@ -1,4 +1,5 @@
-//! A trunk that has run once allocates nothing when it runs again.
+//! A trunk that has run once allocates nothing when it runs again. An executable of its own: the allocator that counts is the
+//! process's.
 #![allow(clippy::unwrap_used)]
 
 use headstart_graph::{

@@ -1,5 +1,5 @@
 //! Weight files made to run code, to exhaust the machine, or to mislead. Each is refused, for the right reason, in less than
-//! a second and with less than 100 MB.
+//! a second and with less than 100 MB. An executable of its own: the peak of memory is the process's.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod made;

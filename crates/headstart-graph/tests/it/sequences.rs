@@ -1,6 +1,5 @@
 //! Sequences of any length through one compiled network: the same bytes alone and in company, and those of a network that
 //! was compiled for exactly that length.
-#![allow(clippy::unwrap_used)]
 
 use headstart_graph::{
     AddRows, BnStats, Calibration, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled,

@@ -1,14 +1,10 @@
 //! Weight files made to mislead. None may panic, run code, or cost much time or memory.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
-
-mod made;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::made::{one, pickle, zip};
 use headstart_weights::{StateDict, WeightsError};
-use made::{one, pickle, zip};
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()

@@ -1,6 +1,4 @@
-//! Files that PyTorch and safetensors wrote (`fixtures/make.py`).
-
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+//! Files that PyTorch and safetensors wrote (`tests/fixtures/make.py`).
 
 use std::path::PathBuf;
 

@@ -1,7 +1,5 @@
 //! Files of texts: every format, and every way in which a row or a file can be wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use headstart_data::{
     Dataset, Item, Kind, OpenOptions, Picture, Skipped, TextColumns, open_unlabelled_texts, texts_of_lines,
 };

@@ -1,7 +1,5 @@
 //! CIFAR-like batches as Python wrote them, in every protocol.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
-
 use headstart_pickle::{Limits, Pickle, Policy, Value, read};
 
 const GLOBALS: &[(&str, &str)] = &[

@@ -1,6 +1,4 @@
-//! Pixels equal Pillow's and torchvision's. `fixtures/make.py` wrote what they make of each file.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+//! Pixels equal Pillow's and torchvision's. `tests/fixtures/make.py` wrote what they make of each file.
 
 use std::path::{Path, PathBuf};
 

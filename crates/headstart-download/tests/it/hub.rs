@@ -1,5 +1,4 @@
 //! A hub as Hugging Face's answers, and one that is none.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where its surroundings fail")]
 
 use headstart_download::{Checksum, Client, DownloadError, Hub, HubFile, Unwatched};
 use headstart_testing::server::{Asked, Server, answer, serve};

@@ -1,5 +1,4 @@
 //! Sequences: a small text encoder with padding, compiled and trained, and its gradients against finite differences.
-#![allow(clippy::unwrap_used)]
 
 use headstart_graph::{
     AddRows, BnStats, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled, Smooth, TokenPool,

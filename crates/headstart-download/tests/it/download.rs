@@ -1,5 +1,4 @@
 //! Servers that break off, lie, stall or send something else.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where its surroundings fail")]
 
 use headstart_download::{Checksum, Client, Download, DownloadError, Fetched, Unwatched, Watch};
 use headstart_testing::server::{Asked, Server, answer, serve};
@@ -436,7 +435,7 @@ fn certificates_that_are_none_are_named() {
     let path: &Path = &place.0.path().join("ca.pem");
     std::fs::write(path, "no certificate").unwrap();
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_client_of_the_environment", "--ignored", "--nocapture"])
+        .args(["--exact", "download::a_client_of_the_environment", "--ignored", "--nocapture"])
         .env("SSL_CERT_FILE", path)
         .output()
         .unwrap();

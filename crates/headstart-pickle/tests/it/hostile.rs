@@ -1,7 +1,5 @@
 //! Pickles made to run code, to exhaust memory or to mislead. Each is refused for the right reason.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
-
 use std::time::{Duration, Instant};
 
 use headstart_pickle::{Limits, PickleError, Policy, Value, read, read_from};

@@ -1,7 +1,5 @@
 //! Every layout, and every way in which one can be wrong, with the message that a person gets.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,8 +7,8 @@ use std::path::{Path, PathBuf};
 use headstart_data::{Dataset, OpenOptions, Skipped, open_unlabelled};
 use tempfile::TempDir;
 
-const PNG: &[u8] = include_bytes!("fixtures/decode/png_rgb.png");
-const JPEG: &[u8] = include_bytes!("fixtures/decode/jpeg_420.jpg");
+const PNG: &[u8] = include_bytes!("../fixtures/decode/png_rgb.png");
+const JPEG: &[u8] = include_bytes!("../fixtures/decode/jpeg_420.jpg");
 
 /// A folder with these files, each a PNG unless its name says otherwise; a name that ends in `/` is a folder.
 fn folder(files: &[&str]) -> TempDir {
