@@ -1,6 +1,5 @@
 //! Weight files in the shapes that torchvision, timm and users save (`scripts/fixtures/pth.py`): each is loaded, and the
 //! report says what was done, or refused with the right words.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where its surroundings fail")]
 
 use headstart_models::{Home, ModelsError, Precision, Pretrained, import};
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
 //! Every architecture against PyTorch: names, shapes, and the output of every stage, with seeded weights and
 //! batch norm statistics. The fixtures are written by `scripts/fixtures/architectures.py`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use headstart_graph::{Graph, ParamKind, Params, Trunk};
 use headstart_kernels::Pool;

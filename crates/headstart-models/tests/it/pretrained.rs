@@ -1,5 +1,4 @@
 //! Weight files that are not quite their network's: without a classifier, for another image size, with one that is a convolution.
-#![allow(clippy::unwrap_used, reason = "a test stops where its surroundings fail")]
 
 use headstart_graph::Trunk;
 use headstart_kernels::Pool;

@@ -1,6 +1,5 @@
 //! Text encoders against transformers' `BertModel`, `DistilBertModel` and `RobertaModel`: names, shapes and hidden states,
 //! with seeded weights. The fixture is written by `scripts/fixtures/bert.py`.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use headstart_graph::{Graph, Params, Trunk};
 use headstart_kernels::Pool;

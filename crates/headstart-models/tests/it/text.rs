@@ -1,6 +1,5 @@
 //! Folders with text encoders: ids and sentences against transformers (`scripts/fixtures/text.py` writes both), and every
 //! way in which a folder can be wrong.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use headstart_graph::{Freeze, Params, Trunk};
 use headstart_models::{CLASSIFIER, Family, KeyMap, Sentence, TextEncoder};

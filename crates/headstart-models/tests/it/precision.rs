@@ -1,5 +1,4 @@
 //! A network of every family in lower precision, with seeded weights and batch norm statistics, against itself in f32.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where its surroundings fail")]
 
 use headstart_graph::{Calibration, Params, Precision, Trunk};
 use headstart_kernels::Pool;

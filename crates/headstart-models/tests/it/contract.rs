@@ -1,6 +1,5 @@
 //! What holds of every registered architecture: it is written and read back, finds its own parameters in a file, is described and
 //! compiled in every precision, is cut before each stage, and a tail of it trains.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where its surroundings fail")]
 
 use headstart_graph::{BnStats, Freeze, Graph, Params, Precision, Trainer, Trunk};
 use headstart_kernels::{Isa, Pool};
