@@ -1,9 +1,6 @@
 //! Texts from a table to a classifier and its answers, with a tiny encoder of seeded weights.
-#![allow(clippy::unwrap_used)]
 
-mod place;
-
-use place::{Place, bytes, err, out};
+use crate::place::{Place, bytes, err, out};
 use std::io::Write;
 use std::process::Stdio;
 

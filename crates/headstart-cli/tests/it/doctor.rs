@@ -1,10 +1,7 @@
 //! `headstart doctor` and what follows from it, through the binary.
 
-mod place;
+use crate::place::{Place, bytes, err, out};
 
-use place::{Place, bytes, err, out};
-
-#[allow(clippy::unwrap_used, reason = "a test's surroundings")]
 impl Place {
     /// Two classes of twelve noisy pictures each.
     fn noise(&self) {

@@ -1,9 +1,6 @@
 //! `adapt` through the binary: its table, its page, and what it says of mistakes.
-#![cfg(feature = "embedded-weights")]
 
-mod place;
-
-use place::{Place, bytes, err, out};
+use crate::place::{Place, bytes, err, out};
 
 /// A model of red and blue, and the same pictures in the dark.
 fn place() -> Place {

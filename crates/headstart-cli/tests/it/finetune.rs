@@ -1,9 +1,6 @@
 //! `headstart finetune` and `advise` as a person meets them: from a model to a tuned one, and over an interruption.
-#![cfg(feature = "embedded-weights")]
 
-mod place;
-
-use place::{Place, bytes, err, out};
+use crate::place::{Place, bytes, err, out};
 use std::process::{Command, Stdio};
 
 #[test]

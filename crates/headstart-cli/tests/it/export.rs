@@ -1,9 +1,6 @@
 //! `export` and `rank` through the binary, with the network inside it.
-#![cfg(feature = "embedded-weights")]
 
-mod place;
-
-use place::{Place, bytes, err, out};
+use crate::place::{Place, bytes, err, out};
 
 #[test]
 fn a_trained_model_is_exported_whole_or_refused_in_words() {

@@ -1,9 +1,6 @@
 //! The page that `train`, `finetune` and `eval` leave behind, and where a network looked, through the binary.
-#![cfg(feature = "embedded-weights")]
 
-mod place;
-
-use place::{Place, bytes, err};
+use crate::place::{Place, bytes, err};
 use serde_json::Value;
 use std::process::Command;
 

@@ -1,14 +1,10 @@
 //! `models pull` against servers on this machine: a hub, a mirror, and some that lie. Nothing here asks the network.
-#![cfg(feature = "download")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where its surroundings fail")]
 
-mod place;
-
+use crate::place::{Place, err, out};
 use headstart::models::{download::Checksum, registry};
 use headstart_testing::seeded;
 use headstart_testing::server::{Asked, Server, answer, serve};
 use headstart_weights::{StoredTensor, write_safetensors_to};
-use place::{Place, err, out};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,8 +1,6 @@
 //! `models import` of ONNX files through the binary, and everything that an imported network is then good for.
 
-mod place;
-
-use place::{Place, bytes, err, out};
+use crate::place::{Place, bytes, err, out};
 
 /// A tiny ResNet for images of 16 pixels, as PyTorch exports it.
 const NET: &str =

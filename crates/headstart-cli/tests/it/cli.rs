@@ -1,8 +1,6 @@
 //! The binary as a person or a program meets it: exit codes, streams, JSON.
 
-mod place;
-
-use place::{Place, err, out};
+use crate::place::{Place, err, out};
 use std::process::Stdio;
 
 #[test]
@@ -108,7 +106,7 @@ fn a_full_disk_under_standard_output_is_an_error() {
 #[cfg(feature = "embedded-weights")]
 mod with_weights {
     use super::*;
-    use place::bytes;
+    use crate::place::bytes;
     use serde_json::Value;
     use std::io::Write;
     use std::process::Command;

@@ -1,10 +1,5 @@
 //! A place to run the binary in: home, data and models in a folder of their own.
-#![allow(dead_code, reason = "each file of tests uses its part")]
-#![allow(
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "a module of tests, which stop where their surroundings fail"
-)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

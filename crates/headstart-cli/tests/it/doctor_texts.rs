@@ -1,9 +1,6 @@
 //! `headstart doctor` on tables of texts, through the binary, with a tiny encoder of seeded weights.
-#![allow(clippy::unwrap_used)]
 
-mod place;
-
-use place::{Place, err, out};
+use crate::place::{Place, err, out};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

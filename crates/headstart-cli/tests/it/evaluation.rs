@@ -1,9 +1,6 @@
 //! How good a model is, and how sure: folds, groups, calibration, unknown images and comparisons through the binary.
-#![cfg(feature = "embedded-weights")]
 
-mod place;
-
-use place::{Place, err, out};
+use crate::place::{Place, err, out};
 use serde_json::Value;
 
 /// Exit code 2, and what was said.
