@@ -1,10 +1,5 @@
 //! A place to fine-tune in: home, tiny pictures, a tiny model to start from, and what was said.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "a module of several tests, which use what they need and stop where their surroundings fail"
-)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use headstart::artifact::{FIRST_VERSION, Recipe, Validation};
 use headstart::data::{Decode, Interpolation, Preprocess};

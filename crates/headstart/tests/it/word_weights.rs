@@ -1,6 +1,5 @@
 //! Gradient x input against PyTorch's autograd, and what must hold of it. The fixture is written by
 //! `scripts/fixtures/word_weights.py`.
-#![allow(clippy::unwrap_used)]
 
 use headstart::head::LinearHead;
 use headstart::models::{Home, TextEncoder};

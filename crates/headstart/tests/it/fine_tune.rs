@@ -1,14 +1,7 @@
 //! Fine-tuning as a whole, on a tiny network and tiny pictures: the same bytes whatever the threads, the cache and the
 //! interruptions, and every mistake answered before or while it happens.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test stops where its surroundings fail"
-)]
 
-mod place;
-
+use crate::place::{Place, start};
 use headstart::artifact::SECOND_VERSION;
 use headstart::data::{Column, TextColumns};
 use headstart::fine_tune::{Augment, CacheUse, Line, Schedule, Start, plan};
@@ -18,7 +11,6 @@ use headstart::{
     Artifact, CachePrecision, ClassWeighting, Classifier, Error, OptimizerKind, Pool, Session, TuneOptions,
     TuneRecipe, evaluate,
 };
-use place::{Place, start};
 use std::sync::atomic::Ordering;
 
 #[test]

@@ -1,6 +1,4 @@
 //! Real photos through the real weights: padding, batch norm's eps and the normalisation are all in this number.
-#![allow(clippy::unwrap_used)]
-#![cfg(feature = "embedded-weights")]
 
 use headstart::data::{Picture, open_unlabelled};
 use headstart::graph::Precision;

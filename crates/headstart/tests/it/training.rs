@@ -1,6 +1,5 @@
 //! Ten steps of the lesson's recipe, single gradients and a whole network, against PyTorch. The fixtures are written by
 //! `lesson.py`, `gradients.py` and `whole_network.py` in `scripts/fixtures`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use headstart::Pool;
 use headstart::graph::{BnStats, Freeze, Gradients, Graph, Params, Trainer, Trunk};

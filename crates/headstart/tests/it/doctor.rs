@@ -1,6 +1,4 @@
 //! The doctor on real photos: a spoilt copy of hymenoptera, and exchanged labels in CIFAR-10.
-#![allow(clippy::unwrap_used)]
-#![cfg(feature = "embedded-weights")]
 
 use headstart::data::doctor::DefectKind;
 use headstart::models::Home;

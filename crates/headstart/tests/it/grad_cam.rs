@@ -1,5 +1,4 @@
 //! Grad-CAM against PyTorch's autograd. The fixture is written by `scripts/fixtures/grad_cam.py`.
-#![allow(clippy::unwrap_used)]
 
 use headstart::data::{Decode, Interpolation, Preprocess};
 use headstart::graph::Params;

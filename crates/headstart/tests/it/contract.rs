@@ -1,13 +1,6 @@
 //! What holds of the model file of every registered architecture: it comes back from its file and from ONNX as it was.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test stops where its surroundings fail, and says what it found"
-)]
 
-mod place;
-
+use crate::place;
 use headstart::graph::{Graph, Linear, Op};
 use headstart::head::LinearHead;
 use headstart::models::registry::{ARCHITECTURES, Architecture};

@@ -1,9 +1,6 @@
 //! Domain adaptation: every method on features against NumPy, and the whole of it through the library.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where its surroundings fail")]
-
-mod place;
-
+use crate::place::{Place, untrained};
 use headstart::adapt::{Domains, Method, Source, Statistics, alignments};
 use headstart::artifact::VERSION;
 use headstart::data::Style;
@@ -15,7 +12,6 @@ use headstart::{
 };
 use headstart_testing::relative_l2;
 use headstart_weights::StateDict;
-use place::{Place, untrained};
 use std::path::{Path, PathBuf};
 
 /// The fixture is written by `scripts/fixtures/adapt.py`.

@@ -1,5 +1,4 @@
 //! Model files: what is saved comes back, and what is damaged, newer or incomplete is refused with a reason.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use headstart::artifact::{FIRST_VERSION, Recipe, VERSION, Validation};
 use headstart::data::{Decode, Interpolation, Preprocess};

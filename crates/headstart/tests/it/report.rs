@@ -1,5 +1,4 @@
 //! The report as a page: opened in a real browser, and with names that want to be more than names.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use headstart::data::{Kind, Picture};
 use headstart::doctor::{Findings, Suspect};

@@ -1,10 +1,4 @@
 //! Adaptation on real photos and the real weights.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test stops where its surroundings fail, and says what it found"
-)]
-#![cfg(feature = "embedded-weights")]
 
 use headstart::adapt::Method;
 use headstart::models::Home;
