@@ -5,7 +5,7 @@ use headstart::graph::{Graph, Linear, Op};
 use headstart::head::LinearHead;
 use headstart::models::registry::{ARCHITECTURES, Architecture};
 use headstart::models::{Home, Pretrained};
-use headstart::{Artifact, Backbone, Classifier, Isa, OnnxImportOptions, Pool, export_onnx, import_onnx};
+use headstart::{Backbone, Classifier, Isa, OnnxImportOptions, Pool, export_onnx, import_onnx};
 use headstart_testing::{input, relative_l2};
 use std::ops::RangeInclusive;
 
@@ -53,8 +53,8 @@ fn come_back(parameters: RangeInclusive<usize>) {
         let path = folder.path().join("model.safetensors");
         let written = place::artifact(graph.clone(), arch.classifier, side);
         written.save(&path).unwrap();
-        let read = Artifact::load(&path, &home).unwrap();
-        assert_eq!((&read.manifest.graph, &read.head), (&graph, &written.head), "{name}");
+        let read = Classifier::open(path.to_str().unwrap(), &home).unwrap();
+        assert_eq!((&read.backbone.graph, &read.head), (&graph, &written.head), "{name}");
         let x = input(2, side, side, 3, 1);
         let logits = |backbone: &Backbone, head: &LinearHead| {
             head.logits(&pool, &backbone.trunk().run(&pool, &x).unwrap()).unwrap()
@@ -62,9 +62,8 @@ fn come_back(parameters: RangeInclusive<usize>) {
         let expected = logits(&written.backbone, &written.head);
         assert_eq!(logits(&read.backbone, &read.head), expected, "{name}: the same bytes");
 
-        let classifier = Classifier::open(path.to_str().unwrap(), &home).unwrap();
         let onnx = folder.path().join("net.onnx");
-        let report = export_onnx(&classifier, &onnx, false).unwrap();
+        let report = export_onnx(&read, &onnx, false).unwrap();
         assert_eq!(report.parameters, graph.parameter_count(), "{name}");
         let options = OnnxImportOptions { name: Some("net".into()), ..OnnxImportOptions::default() };
         import_onnx(&home, &onnx, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
