@@ -1,7 +1,7 @@
 """Races headstart's trunks against PyTorch and ONNX Runtime on this machine, in one run.
 
     cargo build --release
-    python scripts/compare/forward.py [--networks resnet18,resnet50] [--batch 32] [--threads 2] [--rounds 5]
+    python scripts/compare/forward.py [--networks resnet18,vit_small_patch16_224] [--batch 32] [--threads 2] [--rounds 5]
 
 Every round times each engine once, in turn, on batches of 224-pixel images, so a slow spell of the machine meets all of them.
 Before and after each timing a probe asks `headstart bench` for the machine's peak; where either is under 90 % of the best
@@ -28,9 +28,14 @@ PRECISIONS = ["f32", "bf16", "int8"]
 
 
 def network(name):
-    model = timm.create_model(name) if name.startswith("tf_") else getattr(torchvision.models, name)()
+    """The network up to its last layer: torchvision's, or timm's where torchvision has none of the name."""
+    if not hasattr(torchvision.models, name):
+        return timm.create_model(name, num_classes=0).eval()
+    model = getattr(torchvision.models, name)()
     if name.startswith("resnet"):
         model.fc = torch.nn.Identity()
+    elif name.startswith("vgg"):
+        model.classifier[-1] = torch.nn.Identity()
     else:
         model.classifier = torch.nn.Identity()
     return model.eval()

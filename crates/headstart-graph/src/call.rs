@@ -67,7 +67,9 @@ impl Call {
             }
             (Kernel::Dense { conv, .. }, Format::Bf16) => {
                 takes_winograd2(step, isa, conv) && Winograd2::wants_company(conv)
+                    || PackedConv::<bf16>::wants_company(isa, conv)
             }
+            (Kernel::Dense { conv, .. }, Format::Bytes(_)) => PackedConv::<u8>::wants_company(isa, conv),
             _ => false,
         }
     }
@@ -161,8 +163,11 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
         Kernel::Scale { scale } => (Box::new(ScaleRows { scale, bias }), "scale f32".to_owned(), 0),
         Kernel::Copy => (Box::new(CopyRows { bias }), "copy".to_owned(), 0),
         Kernel::Rows(rows) => {
-            let (name, macs) = (rows.name().to_owned(), rows.macs());
-            (Box::new(rows), name, macs)
+            let (name, macs) = (rows.name(), rows.macs());
+            match rows.in_bf16().filter(|_| writes == Format::Bf16) {
+                Some(short) => (Box::new(short), name.replace("f32", "bf16"), macs),
+                None => (Box::new(rows), name.to_owned(), macs),
+            }
         }
         Kernel::MaxPool { pool } => {
             let kernel: Box<dyn Run> = match reads {

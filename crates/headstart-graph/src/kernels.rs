@@ -1,7 +1,7 @@
 //! The kernels of `headstart-kernels` behind one call: a number of images, each a run of 32-bit words that hold stored
 //! elements.
 
-use crate::rows::Rows;
+use crate::rows::{Rows, ShortRows};
 use headstart_kernels::{
     Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled,
     PackedWinograd, Pool, Scale, Scales, convert, epilogue, global_avg_pool, max_pool,
@@ -42,6 +42,30 @@ impl Data<'_> {
             f(&bytemuck::cast_slice(x)[..inputs], rest, self.scratch, out);
         }
     }
+
+    /// Calls `f` with the words of the input, of the second input and of the output of each image, and the scratch.
+    fn each_with_second(self, mut f: impl FnMut(&[f32], Option<&[f32]>, &mut [f32], &mut [f32])) {
+        // The second input need not be as long as the output.
+        let each = |all: usize| (all / self.images.max(1)).max(1);
+        let (one, size) = (each(self.x.len()), each(self.out.len()));
+        let second = self.residual.map(|r| (r, each(r.len())));
+        for (i, out) in self.out.chunks_exact_mut(size).enumerate() {
+            let second = second.map(|(r, len)| &r[i * len..(i + 1) * len]);
+            f(&self.x[i * one..(i + 1) * one], second, self.scratch, out);
+        }
+    }
+
+    /// As [`Data::each`], of all images at once where nothing lies between them: those that do not fill their last word leave a gap.
+    fn joint<I: Element, O: Element>(
+        self,
+        (inputs, outputs): (usize, usize),
+        f: impl FnMut(&[I], Option<&[O]>, &mut [f32], &mut [O]),
+    ) {
+        let gapless = inputs.is_multiple_of(I::IN_WORD) && outputs.is_multiple_of(O::IN_WORD);
+        let joint = if gapless { self.images.max(1) } else { 1 };
+        let data = Data { images: self.images / joint, ..self };
+        data.each((inputs * joint, outputs * joint), f);
+    }
 }
 
 /// A kernel with its weights.
@@ -65,12 +89,18 @@ impl<I: Element, O: Element> Run for PackedConv<I, O> {
     fn bytes(&self) -> usize {
         PackedConv::bytes(self)
     }
-    fn scratch(&self, _: usize) -> usize {
-        PackedConv::scratch(self).div_ceil(I::IN_WORD)
+    fn scratch(&self, n: usize) -> usize {
+        self.scratch_together(n).div_ceil(I::IN_WORD)
     }
     fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
-        data.each(sizes(self.conv()), |x, residual, scratch, out| {
-            self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+        let (inputs, outputs) = sizes(self.conv());
+        if pool.threads() > 1 || data.images == 1 {
+            return data.each((inputs, outputs), |x, residual, scratch, out| {
+                self.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
+            });
+        }
+        data.joint::<I, O>((inputs, outputs), |x, residual, scratch, out| {
+            self.run_together(x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
         });
     }
 }
@@ -94,13 +124,7 @@ impl<I: Element, O: Element> Run for Product<I, O> {
                 self.0.run(pool, x, residual, activation, bytemuck::cast_slice_mut(scratch), out);
             });
         }
-        // Between images that do not fill their last word there is a gap.
-        let gapless = inputs.is_multiple_of(I::IN_WORD) && outputs.is_multiple_of(O::IN_WORD);
-        let joint = if gapless { data.images } else { 1 };
-        let data = Data { images: data.images / joint.max(1), ..data };
-        data.each((inputs * joint, outputs * joint), |x, residual, _, out| {
-            self.0.multiply(x, residual, activation, out);
-        });
+        data.joint((inputs, outputs), |x, residual, _, out| self.0.multiply(x, residual, activation, out));
     }
 }
 
@@ -236,14 +260,19 @@ impl Run for Rows {
         Rows::scratch(self)
     }
     fn run(&self, pool: &Pool, _: Option<Activation>, data: Data) {
-        // The second input need not be as long as the output.
-        let each = |all: usize| (all / data.images.max(1)).max(1);
-        let (one, size, mask) =
-            (each(data.x.len()), each(data.out.len()), data.residual.map(|r| each(r.len())));
-        for (i, out) in data.out.chunks_exact_mut(size).enumerate() {
-            let mask = data.residual.zip(mask).map(|(r, len)| &r[i * len..(i + 1) * len]);
-            self.run(pool, &data.x[i * one..(i + 1) * one], mask, data.scratch, out);
-        }
+        data.each_with_second(|x, second, scratch, out| self.run(pool, x, second, scratch, out));
+    }
+}
+
+impl Run for ShortRows {
+    fn bytes(&self) -> usize {
+        4 * self.values()
+    }
+    fn scratch(&self, _: usize) -> usize {
+        ShortRows::scratch(self)
+    }
+    fn run(&self, pool: &Pool, _: Option<Activation>, data: Data) {
+        data.each_with_second(|x, mask, scratch, out| self.run(pool, x, mask, scratch, out));
     }
 }
 

@@ -1,13 +1,14 @@
 //! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
 //!
 //! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
-//! again. Linear layers of many rows multiply bf16 in either precision. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
+//! again. Linear layers of many rows multiply bf16 in either precision, and so does attention where the machine has instructions for it. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
 //! such kernel reads (an average over all pixels does) stays f32.
 
 use crate::GraphError;
 use crate::compile::{Kernel, Source, Step};
 use crate::format::{Calibration, Format, Precision};
-use headstart_kernels::{Scale, Scales};
+use crate::rows::Rows;
+use headstart_kernels::{Dot, Isa, Scale, Scales};
 use headstart_tensor::Shape;
 use std::collections::BTreeMap;
 
@@ -50,12 +51,42 @@ pub(crate) fn lower(
             }
         }
     }
-    for (step, multiplied) in steps.into_iter().zip(multiplied) {
-        lowering.add(step, multiplied)?;
+    let short = short_rows(&steps, result);
+    for ((step, multiplied), short) in steps.into_iter().zip(multiplied).zip(short) {
+        lowering.add(step, multiplied, short)?;
     }
     let result = lowering.now(result);
     let result = lowering.stored(result, Precision::F32)?;
     Ok((lowering.steps, result))
+}
+
+/// Of a transformer's rows, which steps write bf16: those that are read only by steps which multiply it, or hand it on.
+fn short_rows(steps: &[Step], result: Source) -> Vec<bool> {
+    let attends = Isa::current().has_dot(Dot::Bf16);
+    let mut short = vec![false; steps.len()];
+    for s in (0..steps.len()).rev() {
+        let writes = match &steps[s].kernel {
+            Kernel::Linear { .. } => is_of_rows(&steps[s]) && steps[s].residual.is_none(),
+            Kernel::Rows(Rows::Attention(_)) => attends,
+            Kernel::Rows(Rows::LayerNorm { .. } | Rows::Smooth(_)) => true,
+            _ => false,
+        };
+        let takes = |reader: usize| match &steps[reader].kernel {
+            Kernel::Linear { .. } => is_of_rows(&steps[reader]),
+            Kernel::Rows(Rows::Attention(_) | Rows::Smooth(_)) => short[reader],
+            _ => false,
+        };
+        let own = Source::Step(s);
+        let mut readers = (s + 1..steps.len()).filter(|&r| steps[r].input == own).peekable();
+        let added = steps[s + 1..].iter().any(|step| step.residual == Some(own));
+        short[s] = writes && result != own && !added && readers.peek().is_some() && readers.all(takes);
+    }
+    short
+}
+
+/// Whether a linear layer has many rows: one is no work.
+fn is_of_rows(step: &Step) -> bool {
+    step.shape.rank() == 2 || step.shape.len() > step.bias.len()
 }
 
 struct Lowering<'a> {
@@ -69,10 +100,11 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    /// Adds a step; `multiplied` says whether one that works on stored elements reads it.
-    fn add(&mut self, mut step: Step, multiplied: bool) -> Result<(), GraphError> {
+    /// Adds a step; `multiplied` says whether one that works on stored elements reads it, `short` whether it is of rows that are
+    /// handed on in bf16.
+    fn add(&mut self, mut step: Step, multiplied: bool, short: bool) -> Result<(), GraphError> {
         let input = self.now(step.input);
-        let (reads, writes) = match &mut step.kernel {
+        let (reads, writes) = match &step.kernel {
             Kernel::Dense { conv, .. } | Kernel::Pooled { conv, .. } => {
                 let higher = input == Source::Input || conv.patch() > EXACT;
                 let reads = match self.precision {
@@ -99,10 +131,11 @@ impl Lowering<'_> {
                 (self.precision, self.precision)
             }
             Kernel::GlobalAvgPool { .. } => (self.format(input).precision(), Precision::F32),
-            // One row is no work.
-            Kernel::Linear { .. } if step.shape.rank() == 2 || step.shape.len() > step.bias.len() => {
-                (Precision::Bf16, Precision::F32)
+            Kernel::Linear { .. } if is_of_rows(&step) => {
+                (Precision::Bf16, if short { Precision::Bf16 } else { Precision::F32 })
             }
+            Kernel::Rows(Rows::LayerNorm { .. }) if short => (Precision::F32, Precision::Bf16),
+            Kernel::Rows(_) if short => (Precision::Bf16, Precision::Bf16),
             Kernel::Linear { .. }
             | Kernel::Rows(_)
             | Kernel::Scale { .. }
@@ -123,7 +156,9 @@ impl Lowering<'_> {
         }
         if let Some(residual) = step.residual {
             let residual = self.now(residual);
-            let residual = self.stored(residual, writes)?;
+            // The second input of rows is a mask, or what scales channels.
+            let stored = if matches!(step.kernel, Kernel::Rows(_)) { Precision::F32 } else { writes };
+            let residual = self.stored(residual, stored)?;
             step.residual = Some(residual);
             step.scales.residual = self.format(residual).scale();
         }

@@ -4,7 +4,7 @@ use crate::ops::embedding::pad_mask;
 use crate::ops::{
     AdaptiveAvgPool, AvgPool2d, ClassToken, Embedding, TokenPool, adaptive_pool, concat, normalize,
 };
-use headstart_kernels::{self as kernels, Isa, Pool, layer_norm, scale_channels};
+use headstart_kernels::{self as kernels, Isa, Pool, bf16, layer_norm, scale_channels};
 
 /// What such a step computes.
 #[derive(Debug, Clone)]
@@ -47,6 +47,18 @@ impl Rows {
             Rows::ScaleChannels => "scale channels f32",
             Rows::Concat { .. } => "concat f32",
             Rows::AvgPool { .. } => "average pool f32",
+        }
+    }
+
+    /// The step that writes bf16, where there is one.
+    pub(crate) fn in_bf16(&self) -> Option<ShortRows> {
+        match self {
+            Rows::LayerNorm { weight, bias, eps } => {
+                Some(ShortRows::LayerNorm { weight: weight.clone(), bias: bias.clone(), eps: *eps })
+            }
+            Rows::Smooth(function) => Some(ShortRows::Smooth(*function)),
+            Rows::Attention(attention) => Some(ShortRows::Attention(attention.in_bf16())),
+            _ => None,
         }
     }
 
@@ -107,6 +119,52 @@ impl Rows {
             Rows::ScaleChannels => scale_channels(Isa::current(), x, second.unwrap_or_default(), out),
             Rows::AvgPool { pool, input } => pool.run(*input, x, out),
             Rows::Concat { widths } => concat::run(*widths, x, second.unwrap_or_default(), out),
+        }
+    }
+}
+
+/// Such steps that write bf16, and read it but for the layer norm, which reads f32.
+#[derive(Debug, Clone)]
+pub(crate) enum ShortRows {
+    LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f64 },
+    Smooth(kernels::Smooth),
+    Attention(kernels::Attention),
+}
+
+impl ShortRows {
+    /// Number of weights.
+    pub(crate) fn values(&self) -> usize {
+        if let ShortRows::LayerNorm { weight, bias, .. } = self { weight.len() + bias.len() } else { 0 }
+    }
+
+    /// Values of scratch for one image.
+    pub(crate) fn scratch(&self) -> usize {
+        if let ShortRows::Attention(attention) = self { attention.scratch() } else { 0 }
+    }
+
+    /// One image, as words; `mask` is an attention's.
+    pub(crate) fn run(
+        &self,
+        pool: &Pool,
+        x: &[f32],
+        mask: Option<&[f32]>,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let out: &mut [bf16] = bytemuck::cast_slice_mut(out);
+        let stored: &[bf16] = bytemuck::cast_slice(x);
+        match self {
+            ShortRows::LayerNorm { weight, bias, eps } => {
+                layer_norm(Isa::current(), pool, x, (weight, bias, *eps), &mut out[..x.len()]);
+            }
+            ShortRows::Smooth(function) => function.run(Isa::current(), pool, stored, out),
+            // The sequence may be shorter than the one that was compiled for.
+            ShortRows::Attention(attention) => {
+                let joint = attention.joint().max(1);
+                let tokens = stored.len() / joint;
+                let (x, out) = (&stored[..tokens * joint], &mut out[..tokens * joint / 3]);
+                attention.among(tokens).run(pool, x, mask, scratch, out);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 struct Line([f32; 16]);
 
 /// f32 values that begin at a cache line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Aligned {
     lines: Vec<Line>,
     len: usize,

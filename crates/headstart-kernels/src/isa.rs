@@ -1,5 +1,6 @@
 //! Which instructions the kernels may use: detected once, and overridden by `HEADSTART_ISA`.
 
+use crate::amx;
 use crate::simd::Dot;
 use std::fmt;
 use std::sync::OnceLock;
@@ -13,6 +14,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F.
     Avx512,
+    /// x86-64 with AVX-512 and the matrix unit AMX, for bf16 and bytes; f32 as AVX-512.
+    Amx,
     /// Arm with NEON.
     Neon,
 }
@@ -58,6 +61,9 @@ impl Isa {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 all.push(Isa::Avx512);
             }
+            if amx::available() {
+                all.push(Isa::Amx);
+            }
         }
         #[cfg(target_arch = "aarch64")]
         all.push(Isa::Neon);
@@ -73,6 +79,7 @@ impl Isa {
             (Isa::Avx512, Dot::Int8) => is_x86_feature_detected!("avx512vnni"),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, Dot::Int8) => is_x86_feature_detected!("avxvnni"),
+            (Isa::Amx, _) => true,
             (_, dot) => dot == Dot::F32,
         }
     }
@@ -92,6 +99,7 @@ impl fmt::Display for Isa {
             Isa::Generic => "generic",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
         })
     }

@@ -1,23 +1,24 @@
 //! Layer normalisation of rows (Ba et al. 2016): `y = (x - mean) / sqrt(variance + eps) * weight + bias`.
 #![allow(unsafe_code)]
 
-use crate::simd::{self, Kernel, Simd};
+use crate::element::Element;
+use crate::simd::{self, Dot, Kernel, Simd};
 use crate::softmax::fold;
 use crate::{Isa, Pool};
 
 /// Rows that a thread takes at once.
 const ROWS: usize = 32;
 
-/// Every row of `weight.len()` values of `x`, normalised, in `out`.
+/// Every row of `weight.len()` values of `x`, normalised, in `out`: f32, or rounded to bf16.
 ///
 /// # Panics
 /// Where the slices do not hold the same whole rows, or `bias` has another length than `weight`.
-pub fn layer_norm(
+pub fn layer_norm<O: Element>(
     isa: Isa,
     pool: &Pool,
     x: &[f32],
     (weight, bias, eps): (&[f32], &[f32], f64),
-    out: &mut [f32],
+    out: &mut [O],
 ) {
     let width = weight.len();
     assert!(bias.len() == width && x.len() == out.len(), "weight and bias, input and output of a layer norm");
@@ -31,15 +32,17 @@ pub fn layer_norm(
     });
 }
 
-struct Rows<'a> {
+struct Rows<'a, O> {
     x: &'a [f32],
     weight: &'a [f32],
     bias: &'a [f32],
     eps: f32,
-    out: &'a mut [f32],
+    out: &'a mut [O],
 }
 
-impl Kernel for Rows<'_> {
+impl<O: Element> Kernel for Rows<'_, O> {
+    const DOT: Dot = O::DOT;
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let width = self.weight.len();
@@ -68,10 +71,10 @@ impl Kernel for Rows<'_> {
                     let centred = simd.sub(simd.load(row.as_ptr().add(i)), means);
                     let (w, b) =
                         (simd.load(self.weight.as_ptr().add(i)), simd.load(self.bias.as_ptr().add(i)));
-                    simd.store(out.as_mut_ptr().add(i), simd.fma(simd.mul(centred, factors), w, b));
+                    O::store(simd, out.as_mut_ptr().add(i), simd.fma(simd.mul(centred, factors), w, b));
                 }
                 for i in whole..width {
-                    out[i] = (x[i] - mean) * factor * self.weight[i] + self.bias[i];
+                    out[i] = O::from_f32((x[i] - mean) * factor * self.weight[i] + self.bias[i]);
                 }
             }
         }

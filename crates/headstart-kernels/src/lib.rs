@@ -6,6 +6,7 @@
 
 mod activation;
 mod aligned;
+mod amx;
 mod attention;
 mod batch_norm;
 #[cfg(all(debug_assertions, not(test)))]
@@ -45,7 +46,7 @@ mod winograd_gradient;
 mod winograd_weights;
 
 /// Raised whenever the bytes that kernels give may change: results of another revision are not mixed with these.
-pub const REVISION: u32 = 6;
+pub const REVISION: u32 = 7;
 
 pub use activation::{Activation, epilogue};
 pub use attention::Attention;

@@ -66,7 +66,7 @@ pub fn matmul(isa: Isa, a: Mat, b: Mat, out: &mut [f32], accumulate: bool) {
     }
     match isa {
         Isa::Generic => generic(a, b, out, accumulate),
-        Isa::Avx2 | Isa::Avx512 | Isa::Neon => native(a, b, out, accumulate),
+        Isa::Avx2 | Isa::Avx512 | Isa::Amx | Isa::Neon => native(a, b, out, accumulate),
     }
 }
 

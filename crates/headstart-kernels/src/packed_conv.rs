@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::aligned::Aligned;
+use crate::amx::{self, Lines, Unit};
 use crate::element::{Element, Scale};
 use crate::epilogue::{Epilogue, Scales};
 use crate::padded::{self, Rows};
@@ -12,6 +13,12 @@ use crate::simd::{self, Dot, Kernel, Simd};
 use crate::tile::{self, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool};
 use std::marker::PhantomData;
+
+/// Bytes of left rows that all panels pass over before the next ones come.
+const BLOCK: usize = 256 * 1024;
+
+/// Bytes of weights that do not stay in the second-level cache beside what they are multiplied with.
+const LARGE: usize = 512 * 1024;
 
 /// A dense convolution of stored elements `I` to `O`, with its weights packed for one instruction set.
 ///
@@ -21,6 +28,8 @@ use std::marker::PhantomData;
 pub struct PackedConv<I = f32, O = I> {
     conv: Conv,
     isa: Isa,
+    /// The matrix unit, where it multiplies.
+    unit: Option<Unit>,
     /// Panels `[words of a patch, width]` one after the other; the last may be one vector wide.
     panels: Aligned,
     epilogue: Epilogue,
@@ -58,17 +67,25 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         };
         let run = conv.kernel[1] * conv.input[2];
         let words = run.div_ceil(I::IN_WORD);
-        let word = |k: usize, c: usize| {
+        let fill = |k: usize, column: usize, to: &mut [f32]| {
             let (first, from) = (k / words * run, k % words * I::IN_WORD);
-            let values = (from..run.min(from + I::IN_WORD)).map(|i| weights[(first + i) * channels + c]);
-            let mut word = [0.0; 4];
-            word.iter_mut().zip(values).for_each(|(w, v)| *w = v);
-            f32::from_bits(I::word(&word))
+            if I::DOT == Dot::F32 {
+                return to.copy_from_slice(&weights[(first + from) * channels + column..][..to.len()]);
+            }
+            let rows = (run - from).min(I::IN_WORD);
+            for (c, to) in to.iter_mut().enumerate() {
+                let mut word = [0.0; 4];
+                word.iter_mut().take(rows).enumerate().for_each(|(i, w)| {
+                    *w = weights[(first + from + i) * channels + column + c];
+                });
+                *to = f32::from_bits(I::word(&word));
+            }
         };
         PackedConv {
             conv,
             isa,
-            panels: tile::pack(isa, conv.kernel[0] * words, channels, word),
+            unit: Unit::of(isa, I::DOT, words),
+            panels: tile::pack_rows(isa, conv.kernel[0] * words, channels, fill),
             epilogue: Epilogue::new::<O>(isa, &units, &bias, scales),
             zero: I::from_f32(f32::from(scales.input.zero)),
             of: PhantomData,
@@ -94,7 +111,11 @@ impl<I: Element, O: Element> PackedConv<I, O> {
     pub(crate) fn run_rows(&self, rows: Rows<I>, activation: Option<Activation>, out: &mut [O]) {
         let width = self.conv.output[1];
         let height = out.len() / (width * self.conv.output[2]).max(1);
-        simd::run(self.isa, Pass { packed: self, rows, height, width, residual: None, activation, out });
+        let images = (1, 0);
+        simd::run(
+            self.isa,
+            Pass { packed: self, rows, images, height, width, residual: None, activation, out },
+        );
     }
 
     /// The instruction set whose kernels it is packed for.
@@ -126,8 +147,7 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         self.conv.expect_sizes(1, image, residual, out);
         let rows = padded::padded(conv, image, self.zero, scratch);
         let [height, width, channels] = conv.output;
-        // All pixels of a pointwise convolution are one long row.
-        let one_row = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.input[..2] == conv.output[..2];
+        let one_row = self.is_one_row();
         let share = match one_row {
             true => (height * width).div_ceil(pool.threads()).next_multiple_of(tile::MOST_ROWS),
             false => height.div_ceil(pool.threads()) * width,
@@ -140,8 +160,71 @@ impl<I: Element, O: Element> PackedConv<I, O> {
             };
             let (height, width) = if one_row { (1, pixels) } else { (pixels / width, width) };
             let residual = residual.map(|r| &r[first * channels..]);
-            simd::run(self.isa, Pass { packed: self, rows, height, width, residual, activation, out });
+            let images = (1, 0);
+            simd::run(
+                self.isa,
+                Pass { packed: self, rows, images, height, width, residual, activation, out },
+            );
         });
+    }
+
+    /// Whether several images should be run at once, by [`PackedConv::run_together`]: the matrix unit would be done with one before the
+    /// weights, too large for the second-level cache, have come.
+    pub fn wants_company(isa: Isa, conv: &Conv) -> bool {
+        let words = (conv.kernel[1] * conv.input[2]).div_ceil(I::IN_WORD);
+        let weights = conv.patch() * conv.output[2] * size_of::<I>();
+        weights >= LARGE && Unit::of(isa, I::DOT, words).is_some()
+    }
+
+    /// Elements of scratch that [`PackedConv::run_together`] wants for `n` images.
+    pub fn scratch_together(&self, n: usize) -> usize {
+        if self.unit.is_some() { padded::scratch_of::<I>(&self.conv, n) } else { self.scratch() }
+    }
+
+    /// As [`PackedConv::run`], for images one after the other, on the calling thread; the bytes are the same.
+    ///
+    /// # Panics
+    /// Where a slice has another size than the convolution says.
+    #[cfg_attr(debug_assertions, inline(never))]
+    pub fn run_together(
+        &self,
+        images: &[I],
+        residual: Option<&[O]>,
+        activation: Option<Activation>,
+        scratch: &mut [I],
+        out: &mut [O],
+    ) {
+        let conv = &self.conv;
+        let (one, made) = (conv.input.iter().product::<usize>(), conv.output.iter().product::<usize>());
+        let n = images.len() / one.max(1);
+        conv.expect_sizes(n, images, residual, out);
+        if self.unit.is_none() {
+            for (i, out) in out.chunks_exact_mut(made).enumerate() {
+                let residual = residual.map(|r| &r[i * made..(i + 1) * made]);
+                self.run(
+                    &Pool::single(),
+                    &images[i * one..(i + 1) * one],
+                    residual,
+                    activation,
+                    scratch,
+                    out,
+                );
+            }
+            return;
+        }
+        let (rows, next) = padded::padded_all(conv, images, self.zero, scratch);
+        let [height, width, _] = conv.output;
+        let (images, height, width) = match self.is_one_row() && self.scratch() == 0 {
+            true => ((1, 0), 1, n * height * width),
+            false => ((n, next), height, width),
+        };
+        simd::run(self.isa, Pass { packed: self, rows, images, height, width, residual, activation, out });
+    }
+
+    /// Whether all pixels are one long row: those of a pointwise convolution are.
+    fn is_one_row(&self) -> bool {
+        let conv = &self.conv;
+        conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.input[..2] == conv.output[..2]
     }
 }
 
@@ -172,7 +255,8 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         let copy = if beyond.is_empty() { Vec::new() } else { [rows, &beyond].concat() };
         let data = if beyond.is_empty() { rows } else { &copy };
         let rows = Rows { data, stride: data.len() };
-        let pass = Pass { packed: self, rows, height: 1, width, residual, activation, out };
+        let images = (1, 0);
+        let pass = Pass { packed: self, rows, images, height: 1, width, residual, activation, out };
         simd::run(self.isa, pass);
     }
 }
@@ -181,6 +265,8 @@ impl<I: Element, O: Element> PackedConv<I, O> {
 struct Pass<'a, I, O> {
     packed: &'a PackedConv<I, O>,
     rows: Rows<'a, I>,
+    /// Images, and elements from the rows of one to those of the next: several where the matrix unit multiplies.
+    images: (usize, usize),
     height: usize,
     width: usize,
     residual: Option<&'a [O]>,
@@ -203,35 +289,58 @@ impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
         let last = (height.max(1) - 1)
             .saturating_mul(down)
             .saturating_add((width.max(1) - 1).saturating_mul(step))
+            .saturating_add((self.images.0.max(1) - 1).saturating_mul(self.images.1))
             .saturating_add(reach);
-        assert!(height * width == 0 || last <= self.rows.data.len(), "the patches lie inside the image");
+        assert!(
+            self.images.0 * height * width == 0 || last <= self.rows.data.len(),
+            "the patches lie inside the image"
+        );
         let epilogue = &self.packed.epilogue;
         let (low, high) = epilogue.range(self.activation);
+        let panels = self.packed.panels.as_ptr();
+        // Rows of the output from `y` on, and pixels of a row from `x` on.
+        let lefts = |y: usize, x: usize, count: usize| Lefts {
+            first: self.rows.data[y * down + x * step..].as_ptr(),
+            count,
+            step,
+            runs,
+            run,
+            next_run: self.rows.stride,
+        };
+        let target = |place: usize, out: &mut [O]| {
+            let at = place * conv.output[2];
+            Target {
+                multiplier: epilogue.multiplier.as_ref().map(|m| m.as_ptr()),
+                bias: Some(epilogue.bias.as_ptr()),
+                residual: self.residual.map(|r| r[at..].as_ptr()),
+                factor: epilogue.factor,
+                low,
+                high,
+                out: out[at..].as_mut_ptr(),
+                stride: conv.output[2],
+                columns: conv.output[2],
+            }
+        };
+        if self.images.0 * height * width == 0 {
+            return;
+        }
+        // SAFETY of both: the patches were asserted to lie inside the images; panels and bias were packed for all channels; a row of
+        // the output, and of the residual, has `width` pixels, an image `height` rows.
+        if let Some(unit) = self.packed.unit {
+            // A block of a long row stays in the second-level cache while all panels pass.
+            let block = if height == 1 { (BLOCK / (4 * run)).max(1).next_multiple_of(32) } else { width };
+            let dense = conv.stride == [1, 1];
+            for x in (0..width).step_by(block) {
+                let line = lefts(0, x, block.min(width - x));
+                let lines = Lines::new(line, height, down, dense, self.images);
+                unsafe { amx::multiply(simd, unit, lines, panels, target(x, self.out)) };
+            }
+            return;
+        }
         for first in (0..epilogue.bias.len() / S::LANES).step_by(2) {
             for y in 0..height {
-                let at = y * width * conv.output[2];
-                let lefts = Lefts {
-                    first: self.rows.data[y * down..].as_ptr(),
-                    count: width,
-                    step,
-                    runs,
-                    run,
-                    next_run: self.rows.stride,
-                };
-                let to = Target {
-                    multiplier: epilogue.multiplier.as_ref().map(|m| m.as_ptr()),
-                    bias: Some(epilogue.bias.as_ptr()),
-                    residual: self.residual.map(|r| r[at..].as_ptr()),
-                    factor: epilogue.factor,
-                    low,
-                    high,
-                    out: self.out[at..].as_mut_ptr(),
-                    stride: conv.output[2],
-                    columns: conv.output[2],
-                };
-                // SAFETY: the patches were asserted to lie inside the image; panels and bias were packed for all
-                // channels; a row of the output, and of the residual, has `width` pixels.
-                unsafe { tile::multiply(simd, lefts, self.packed.panels.as_ptr(), first, to) };
+                let to = target(y * width, self.out);
+                unsafe { tile::multiply(simd, lefts(y, 0, width), panels, first, to) };
             }
         }
     }
@@ -315,7 +424,13 @@ mod tests {
             packed.run(&Pool::single(), &image, Some(&rest), relu, &mut scratch, &mut out);
             let mut split = vec![O::from_f32(77.0); more.len()];
             packed.run(&Pool::new(3), &image, Some(&rest), relu, &mut scratch, &mut split);
-            assert_eq!(bytemuck::cast_slice::<O, u8>(&out), bytemuck::cast_slice::<O, u8>(&split), "{what}");
+            let bytes = |of: &[O]| bytemuck::cast_slice::<O, u8>(of).to_vec();
+            assert_eq!(bytes(&out), bytes(&split), "{what}");
+            let mut room = vec![I::from_f32(77.0); packed.scratch_together(3)];
+            let (images, rests) = ([&image[..]; 3].concat(), [&rest[..]; 3].concat());
+            let mut together = vec![O::from_f32(77.0); 3 * more.len()];
+            packed.run_together(&images, Some(&rests), relu, &mut room, &mut together);
+            assert_eq!(bytes(&together), bytes(&[&out[..]; 3].concat()), "{what}: three at once");
             // What the weights are rounded to.
             let largest =
                 |c: usize| weights.iter().skip(c).step_by(channels).fold(0.0f32, |m, w| m.max(w.abs()));
@@ -329,9 +444,27 @@ mod tests {
             epilogue(&mut expected, &bias, Some(&more), relu);
             stored::nearest(&out, &expected, scales.output, &what);
         }
+        // Rows of whole tiles and of one more, short rows that are taken as one, long ones in blocks, runs of several tiles.
+        let sized = |input: [usize; 3], outer: usize, kernel: usize, stride: usize| {
+            let out = |n: usize| (n - 1) / stride + 1;
+            let output = [out(input[0]), out(input[1]), outer];
+            let (kernel, stride, pad) = ([kernel; 2], [stride; 2], [kernel / 2; 2]);
+            Conv { input, output, kernel, stride, pad }
+        };
+        let larger = [
+            sized([3, 40, 32], 48, 3, 1),
+            sized([2, 33, 64], 33, 3, 1),
+            sized([7, 7, 64], 40, 3, 1),
+            sized([6, 35, 24], 16, 5, 2),
+            sized([1, 16, 96], 17, 1, 1),
+            Conv::linear(37, 88, 80),
+            Conv::linear(1, 384, 10),
+            Conv::linear(BLOCK / (4 * 520) + 40, 1040, 35),
+        ];
         let mut rng = Rng::new(16);
         for isa in Isa::available() {
-            for conv in odd_sizes(&[(1, 1), (3, 5), (4, 16), (2, 17), (5, 33), (17, 70)]) {
+            let sizes = odd_sizes(&[(1, 1), (3, 5), (4, 16), (2, 17), (5, 33), (17, 70)]);
+            for conv in sizes.into_iter().chain(larger) {
                 agree::<bf16, bf16>(&mut rng, isa, conv);
                 agree::<bf16, u8>(&mut rng, isa, conv);
                 agree::<u8, u8>(&mut rng, isa, conv);

@@ -55,7 +55,10 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
         // Tiles that lie mostly outside a small image gain nothing.
         let tiles = Self::tiles(conv);
         let filled = tiles >= 4 && 8 * conv.pixels() >= 3 * OUT * OUT * tiles;
-        conv.kernel == [3, 3]
+        // What the matrix unit saves in products, the transforms would cost it.
+        let unit = E::DOT == Dot::Bf16 && isa == Isa::Amx;
+        !unit
+            && conv.kernel == [3, 3]
             && conv.stride == [1, 1]
             && filled
             && channels(conv.input[2])
@@ -129,7 +132,7 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
 
     /// Words of scratch that [`PackedWinograd::run`] wants for `n` images.
     pub fn scratch(&self, n: usize) -> usize {
-        self.blocks() + (n * padded::scratch::<E>(&self.whole)).div_ceil(E::IN_WORD)
+        self.blocks() + padded::scratch_of::<E>(&self.whole, n).div_ceil(E::IN_WORD)
     }
 
     /// Words of a block's transformed tiles and products.
@@ -158,17 +161,7 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
         self.conv.expect_sizes(n, images, residual, out);
         let (blocks, copies) = scratch.split_at_mut(self.blocks());
         let copies: &mut [E] = bytemuck::cast_slice_mut(copies);
-        let (copy, zero) = (padded::scratch::<E>(&self.whole), E::default());
-        let rows = if copy == 0 {
-            padded::padded(&self.whole, images, zero, copies)
-        } else {
-            let mut stride = 0;
-            for (image, copy) in images.chunks_exact(one).zip(copies.chunks_exact_mut(copy)) {
-                stride = padded::padded(&self.whole, image, zero, copy).stride;
-            }
-            Rows { data: copies, stride }
-        };
-        let next_image = if copy == 0 { one } else { copy };
+        let (rows, next_image) = padded::padded_all(&self.whole, images, E::default(), copies);
         let part =
             |rows: Rows<E>, place: Place, residual: Option<&[E]>, blocks: &mut [f32], out: &mut [E]| {
                 let (products, tiles) = blocks.split_at_mut(Self::POINTS * self.block * channels);
@@ -185,7 +178,7 @@ impl<E: Element, const IN: usize, const OUT: usize> PackedWinograd<E, IN, OUT> {
             let share = channels.div_ceil(pool.threads()).next_multiple_of(2 * simd::lanes(self.isa));
             let parts = pool.map(channels.div_ceil(share), |i| {
                 let place = Place { channels: (i * share, channels.min((i + 1) * share)), ..whole };
-                let mut out = vec![zero; n * height * width * (place.channels.1 - place.channels.0)];
+                let mut out = vec![E::default(); n * height * width * (place.channels.1 - place.channels.0)];
                 part(rows, place, residual, &mut vec![0.0; self.blocks()], &mut out);
                 (place.channels, out)
             });

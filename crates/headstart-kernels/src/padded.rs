@@ -35,6 +35,29 @@ pub(crate) fn scratch<E: Element>(conv: &Conv) -> usize {
     if inside && whole_words { 0 } else { h * w * conv.input[2] + E::IN_WORD - 1 }
 }
 
+/// Elements of the padded copies of `n` images, each from a cache line on where the first is.
+pub(crate) fn scratch_of<E: Element>(conv: &Conv, n: usize) -> usize {
+    n * scratch::<E>(conv).next_multiple_of(64 / size_of::<E>())
+}
+
+/// As [`padded`], for images one after the other; and the elements from one to the next. `buffer` holds [`scratch_of`] elements or more.
+pub(crate) fn padded_all<'a, E: Element>(
+    conv: &Conv,
+    images: &'a [E],
+    zero: E,
+    buffer: &'a mut [E],
+) -> (Rows<'a, E>, usize) {
+    let (one, copy) = (conv.input.iter().product::<usize>(), scratch_of::<E>(conv, 1));
+    if copy == 0 {
+        return (padded(conv, images, zero, buffer), one);
+    }
+    let mut stride = 0;
+    for (image, copy) in images.chunks_exact(one).zip(buffer.chunks_exact_mut(copy)) {
+        stride = padded(conv, image, zero, copy).stride;
+    }
+    (Rows { data: buffer, stride }, copy)
+}
+
 /// The image as the kernels want it, what stands for 0 around it; `buffer` holds [`scratch`] elements or more.
 pub(crate) fn padded<'a, E: Element>(
     conv: &Conv,

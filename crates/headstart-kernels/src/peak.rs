@@ -3,7 +3,7 @@
 
 use crate::element::Element;
 use crate::simd::{self, Dot, Kernel, Simd};
-use crate::{Isa, Pool};
+use crate::{Isa, Pool, amx};
 use half::bf16;
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -18,6 +18,9 @@ pub fn peak(isa: Isa, dot: Dot, pool: &Pool) -> f64 {
     let probe = || {
         let started = Instant::now();
         let done = pool.map(pool.threads(), |_| {
+            if isa == Isa::Amx && dot != Dot::F32 {
+                return amx::probe(dot, ROUNDS / 10);
+            }
             let mut values = 0;
             match dot {
                 Dot::F32 => simd::run(isa, Probe::<f32>(&mut values, PhantomData)),

@@ -93,7 +93,7 @@ pub(crate) fn run<K: Kernel>(isa: Isa, kernel: K) {
         },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe {
+        Isa::Avx512 | Isa::Amx => unsafe {
             match K::DOT {
                 Dot::Bf16 if isa.has_dot(Dot::Bf16) => avx512::run_bf16(kernel),
                 Dot::Int8 if isa.has_dot(Dot::Int8) => avx512::run_vnni(kernel),

@@ -5,8 +5,9 @@
 //! it keeps its digits where that sum cancels.
 #![allow(unsafe_code)]
 
+use crate::element::Element;
 use crate::exp::{logistic, normal_tail, tanh};
-use crate::simd::{self, Kernel, Simd};
+use crate::simd::{self, Dot, Kernel, Simd};
 use crate::{Isa, Pool};
 
 /// Values that a thread takes at once.
@@ -36,11 +37,11 @@ pub enum Smooth {
 }
 
 impl Smooth {
-    /// `out = f(x)`, spread over `pool`.
+    /// `out = f(x)`, spread over `pool`: values of f32 or bf16, computed in f32.
     ///
     /// # Panics
     /// Where the slices have two lengths.
-    pub fn run(self, isa: Isa, pool: &Pool, x: &[f32], out: &mut [f32]) {
+    pub fn run<E: Element>(self, isa: Isa, pool: &Pool, x: &[E], out: &mut [E]) {
         assert_eq!(x.len(), out.len(), "an output for every value");
         pool.chunks_mut(out, BLOCK, |i, out| {
             let x = &x[i * BLOCK..i * BLOCK + out.len()];
@@ -271,21 +272,28 @@ impl Function for HardSwish {
 }
 
 /// `out = f(x)`.
-struct Each<'a, F>(F, &'a [f32], &'a mut [f32]);
+struct Each<'a, F, E>(F, &'a [E], &'a mut [E]);
 
-impl<F: Function> Kernel for Each<'_, F> {
+impl<F: Function, E: Element> Kernel for Each<'_, F, E> {
+    const DOT: Dot = E::DOT;
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Each(f, x, out) = self;
         let whole = out.len() / S::LANES * S::LANES;
         for i in (0..whole).step_by(S::LANES) {
             // SAFETY: both slices hold a vector at `i`.
-            unsafe { simd.store(out.as_mut_ptr().add(i), f.value(simd, simd.load(x.as_ptr().add(i)))) };
+            unsafe {
+                let v = f.value(simd, E::load(simd, x.as_ptr().add(i)));
+                E::store(simd, out.as_mut_ptr().add(i), v);
+            }
         }
-        let mut rest = [0.0; 16];
+        let mut rest = [E::default(); 16];
         rest[..x.len() - whole].copy_from_slice(&x[whole..]);
         // SAFETY: a vector has at most 16 values.
-        unsafe { simd.store(rest.as_mut_ptr(), f.value(simd, simd.load(rest.as_ptr()))) };
+        unsafe {
+            E::store(simd, rest.as_mut_ptr(), f.value(simd, E::load(simd, rest.as_ptr())));
+        }
         out[whole..].copy_from_slice(&rest[..x.len() - whole]);
     }
 }

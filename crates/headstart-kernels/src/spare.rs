@@ -4,8 +4,15 @@ use crate::aligned::Aligned;
 use std::sync::{Mutex, PoisonError};
 
 /// f32 values that begin at a cache line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Buffer(pub(crate) Aligned);
+
+impl Buffer {
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        Buffer(Aligned::zeros(len))
+    }
+}
 
 impl std::ops::Deref for Buffer {
     type Target = [f32];
@@ -39,7 +46,7 @@ impl Spare {
             Some(i) => Buffer(all.swap_remove(i).0.cut(len)),
             None => {
                 drop(all);
-                Buffer(Aligned::zeros(len))
+                Buffer::zeros(len)
             }
         }
     }

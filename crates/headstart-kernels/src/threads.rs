@@ -102,11 +102,11 @@ impl Pool {
 
     /// `f(i, a chunk, b chunk)` for every chunk of `size_a` elements of `a` and of `size_b` of `b`, as many as the one
     /// that has fewer.
-    pub(crate) fn zip_chunks_mut<T: Send>(
+    pub(crate) fn zip_chunks_mut<A: Send, B: Send>(
         &self,
-        (a, size_a): (&mut [T], usize),
-        (b, size_b): (&mut [T], usize),
-        f: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+        (a, size_a): (&mut [A], usize),
+        (b, size_b): (&mut [B], usize),
+        f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
     ) {
         let (size_a, size_b) = (size_a.max(1), size_b.max(1));
         match &self.inner {

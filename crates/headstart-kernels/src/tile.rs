@@ -16,6 +16,18 @@ const MOST_LANES: usize = 16;
 
 /// Words `[depth, columns]` as panels one after the other, zeros where a vector has no column.
 pub(crate) fn pack(isa: Isa, depth: usize, columns: usize, weights: impl Fn(usize, usize) -> f32) -> Aligned {
+    pack_rows(isa, depth, columns, |k, first, to| {
+        to.iter_mut().enumerate().for_each(|(c, to)| *to = weights(k, first + c));
+    })
+}
+
+/// As [`pack`]: `fill` is asked for words of row `k` from a column on.
+pub(crate) fn pack_rows(
+    isa: Isa,
+    depth: usize,
+    columns: usize,
+    fill: impl Fn(usize, usize, &mut [f32]),
+) -> Aligned {
     let lanes = simd::lanes(isa);
     let vectors = columns.div_ceil(lanes);
     let mut panels = Aligned::zeros(depth * vectors * lanes);
@@ -23,9 +35,7 @@ pub(crate) fn pack(isa: Isa, depth: usize, columns: usize, weights: impl Fn(usiz
         let (width, from) = ((vectors - first).min(2) * lanes, first * lanes);
         let panel = &mut panels[from * depth..from * depth + depth * width];
         for (k, row) in panel.chunks_exact_mut(width).enumerate() {
-            for (c, value) in row.iter_mut().enumerate().take(columns - from) {
-                *value = weights(k, from + c);
-            }
+            fill(k, from, &mut row[..width.min(columns - from)]);
         }
     }
     panels
@@ -69,6 +79,38 @@ impl<O> Target<O> {
         let (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
         Target { multiplier, bias, residual, factor, low, high, out, stride, columns }
     }
+
+    /// The rows from `row` on.
+    ///
+    /// # Safety
+    /// The output, and the residual, have so many.
+    #[inline(always)]
+    pub(crate) unsafe fn from_row(self, row: usize) -> Target<O> {
+        let offset = row * self.stride;
+        // SAFETY: the caller's contract.
+        unsafe {
+            Target { residual: self.residual.map(|r| r.add(offset)), out: self.out.add(offset), ..self }
+        }
+    }
+
+    /// The columns from `channel` on, a whole vector's first.
+    ///
+    /// # Safety
+    /// There are so many.
+    #[inline(always)]
+    pub(crate) unsafe fn from_column(self, channel: usize) -> Target<O> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            Target {
+                multiplier: self.multiplier.map(|m| m.add(channel)),
+                bias: self.bias.map(|b| b.add(channel)),
+                residual: self.residual.map(|r| r.add(channel)),
+                out: self.out.add(channel),
+                columns: self.columns - channel,
+                ..self
+            }
+        }
+    }
 }
 
 /// One panel, the vectors from `first` on: all rows times its columns.
@@ -93,15 +135,7 @@ pub(crate) unsafe fn multiply<S: Simd, I: Element, O: Element>(
         unsafe {
             let rows = Lefts { first: lefts.first.add(start * lefts.step), ..lefts };
             let panel = panels.add(channel * lefts.runs * lefts.run);
-            let offset = start * to.stride + channel;
-            let to = Target {
-                multiplier: to.multiplier.map(|m| m.add(channel)),
-                bias: to.bias.map(|b| b.add(channel)),
-                residual: to.residual.map(|r| r.add(offset)),
-                out: to.out.add(offset),
-                columns: to.columns - channel,
-                ..to
-            };
+            let to = to.from_row(start).from_column(channel);
             match (size, wide) {
                 (14, true) => tile::<S, I, O, 14, 2>(simd, rows, panel, to),
                 (14, false) => tile::<S, I, O, 14, 1>(simd, rows, panel, to),
@@ -181,7 +215,7 @@ impl<O: Element> Target<O> {
     /// # Safety
     /// Multiplier, bias, residual and output lie in memory that is good for the tile.
     #[inline(always)]
-    unsafe fn write_whole<S: Simd, I: Element, const M: usize, const N: usize>(
+    pub(crate) unsafe fn write_whole<S: Simd, I: Element, const M: usize, const N: usize>(
         &self,
         simd: S,
         mut v: [[S::V; N]; M],
@@ -236,7 +270,7 @@ impl<O: Element> Target<O> {
     /// # Safety
     /// Multiplier, bias, residual and output lie in memory that is good for the tile.
     #[inline(always)]
-    unsafe fn write<S: Simd, I: Element, const N: usize>(&self, simd: S, sums: &[f32]) {
+    pub(crate) unsafe fn write<S: Simd, I: Element, const N: usize>(&self, simd: S, sums: &[f32]) {
         // SAFETY: the caller's contract; `sums` holds whole vectors.
         unsafe {
             let [low, high, factor] = [self.low, self.high, self.factor].map(|v| simd.splat(v));

@@ -7,7 +7,7 @@ use crate::compile::Source;
 use crate::kernels::Data;
 use crate::ops::batch_shape;
 use crate::plan::Slot;
-use headstart_kernels::Pool;
+use headstart_kernels::{Buffer, Pool};
 use headstart_tensor::{Shape, Tensor};
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 /// The buffers of a thread.
 #[derive(Debug)]
 pub(super) struct Workspace {
-    singles: Vec<Vec<f32>>,
-    groups: Vec<Vec<f32>>,
-    scratch: Vec<f32>,
+    singles: Vec<Buffer>,
+    groups: Vec<Buffer>,
+    scratch: Buffer,
 }
 
 impl Workspace {
-    fn buffer(&mut self, slot: Slot) -> &mut Vec<f32> {
+    fn buffer(&mut self, slot: Slot) -> &mut Buffer {
         match slot {
             Slot::Single(s) => &mut self.singles[s],
             Slot::Group(s) => &mut self.groups[s],
@@ -223,16 +223,16 @@ impl Trunk {
     fn lend(&self, n: usize, one: usize) -> Workspace {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut workspace = spare.unwrap_or_else(|| Workspace {
-            singles: self.plan.singles.iter().map(|&n| vec![0.0; n]).collect(),
-            groups: vec![Vec::new(); self.plan.groups.len()],
-            scratch: vec![0.0; self.scratch],
+            singles: self.plan.singles.iter().map(|&n| Buffer::zeros(n)).collect(),
+            groups: vec![Buffer::default(); self.plan.groups.len()],
+            scratch: Buffer::zeros(self.scratch),
         });
         for (s, slot) in self.plan.slots.iter().enumerate() {
             if let Slot::Group(slot) = *slot {
                 let len = n * self.calls[s].words_of(self.tokens(s, one));
                 let buffer = &mut workspace.groups[slot];
                 if buffer.len() < len {
-                    buffer.resize(len, 0.0);
+                    *buffer = Buffer::zeros(len);
                 }
             }
         }

@@ -79,4 +79,24 @@ mod tests {
             assert!(before < 200 && correct(&after, &labels) > 290, "{before}");
         });
     }
+
+    #[test]
+    fn few_images_count_by_their_share() {
+        quiet(|session| {
+            // Deviations of 1 and 3, means of 0 and 4; a column that is constant on the target.
+            let source = Tensor::new([2, 2], vec![-1.0, 0.0, 1.0, 2.0]).unwrap();
+            let target = Tensor::new([2, 2], vec![1.0, 5.0, 7.0, 5.0]).unwrap();
+            let (map, moved) = brought(session, &source, &target, 0.5).unwrap();
+            // Half way in mean and variance: 2 and (1 + 9) / 2; of the other the mean alone, from 1 to 3.
+            let expected = ([2.0, 2.0], [1.0 / 5f64.sqrt(), 1.0]);
+            for c in 0..2 {
+                assert!((map.mean[c] - expected.0[c]).abs() < 1e-12, "{:?}", map.mean);
+                assert!((map.scale[c] - expected.1[c]).abs() < 1e-12, "{:?}", map.scale);
+            }
+            assert!((moved.mean_shift - 2.0).abs() < 1e-12, "{moved:?}");
+            assert!((moved.variance_ratio - 5f64.sqrt()).abs() < 1e-12, "{moved:?}");
+            let (stays, _) = brought(session, &source, &target, 0.0).unwrap();
+            assert_eq!((stays.mean, stays.scale), (vec![0.0, 0.0], vec![1.0, 1.0]));
+        });
+    }
 }
