@@ -358,7 +358,7 @@ mod tests {
                         let norm = |of: &mut dyn Iterator<Item = f32>| of.map(|v| v * v).sum::<f32>().sqrt();
                         let apart = norm(&mut found.iter().zip(&expected).map(|(f, e)| f - e));
                         let whole = norm(&mut expected.iter().copied());
-                        assert!(apart <= 1e-2 * whole, "{what} in bf16: {apart} of {whole}");
+                        assert!(apart <= 2e-2 * whole, "{what} in bf16: {apart} of {whole}");
                     }
                 }
             }

@@ -14,7 +14,7 @@ use super::{ClassWeights, HeadError, LinearHead};
 
 /// Tolerance of a fit in cross-validation, relative to that of the final one: held-out losses that close to
 /// their limit are told apart.
-const CV_TOLERANCE: f64 = 500.0;
+const CV_TOLERANCE: f64 = 50.0;
 /// Gradients below are rounding: their entries are means of f32 products of about 1.
 const ROUNDING: f64 = 1e-8;
 
@@ -75,7 +75,7 @@ impl Default for LogisticRegression {
             seed: 0,
             views: 1,
             max_iterations: 1000,
-            tolerance: 1e-5,
+            tolerance: 1e-4,
         }
     }
 }
