@@ -162,7 +162,7 @@ pub(crate) unsafe fn multiply<S: Simd, I: Element, O: Element>(
         let configured = unit::Configured::new(rows, unit.words);
         for channel in (0..to.columns).step_by(2 * SIDE) {
             let panel = panels.add(channel * runs * run);
-            let to = to.from_column(channel);
+            let to = to.at_column(channel);
             let wide = to.columns > SIDE;
             let line = if wide { 2 * LINE } else { LINE };
             let mut pass = Pass {
@@ -203,7 +203,7 @@ pub(crate) unsafe fn multiply<S: Simd, I: Element, O: Element>(
                         if x < width {
                             let values = line_of(wide);
                             let sums = std::slice::from_raw_parts(sums.add(row * values), values);
-                            finish::<S, I, O>(simd, sums, to.from_row(first + y * of.width + x));
+                            finish::<S, I, O>(simd, sums, to.at_row(first + y * of.width + x));
                         }
                         x += 1;
                         if x == pitch {

@@ -9,7 +9,7 @@ use crate::amx::{self, Lines, Unit};
 use crate::element::Element;
 use crate::simd::{self, Dot, Kernel, Simd};
 use crate::softmax::exponentials;
-use crate::tile::{self, Lefts, Target};
+use crate::tile::{self, Ahead, Lefts, Target};
 use crate::{Isa, Pool};
 
 /// Values of a cache line.
@@ -175,15 +175,17 @@ impl Attention {
             let first = t / wide * wide;
             let columns = (padded - first).min(wide);
             let panel = &mut key_panels[(first * self.head_words() + t - first) * E::IN_WORD..];
-            for (key, word) in key.chunks(E::IN_WORD).zip(panel.chunks_mut(columns * E::IN_WORD)) {
-                word[..key.len()].copy_from_slice(key);
+            for (w, word) in panel.chunks_mut(columns * E::IN_WORD).take(self.head_words()).enumerate() {
+                for (i, to) in word.iter_mut().take(E::IN_WORD).enumerate() {
+                    *to = key.get(w * E::IN_WORD + i).copied().unwrap_or_default();
+                }
             }
             let values = &row[2 * width + head * self.head..][..self.head];
             for (p, some) in values.chunks(wide).enumerate() {
                 let columns = some.len().next_multiple_of(self.lanes);
                 let at = (p * wide * depth + t / E::IN_WORD * columns) * E::IN_WORD + t % E::IN_WORD;
-                let to = value_panels[at..].iter_mut().step_by(E::IN_WORD);
-                to.zip(some).for_each(|(to, &v)| *to = v);
+                let to = &mut value_panels[at..];
+                some.iter().enumerate().for_each(|(c, &v)| to[c * E::IN_WORD] = v);
             }
         }
     }
@@ -278,7 +280,7 @@ unsafe fn product<S: Simd, I: Element, O: Element>(
             return amx::multiply(simd, unit, Lines::one(lefts), panels, to);
         }
         for first in (0..to.columns.div_ceil(S::LANES)).step_by(2) {
-            tile::multiply(simd, lefts, panels, first, to);
+            tile::multiply(simd, lefts, panels, first, to, Ahead::NONE);
         }
     }
 }

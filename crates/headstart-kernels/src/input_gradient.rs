@@ -7,7 +7,7 @@
 use crate::aligned::Aligned;
 use crate::padded::{self, Rows};
 use crate::simd::{self, Kernel, Simd};
-use crate::tile::{self, Lefts, Target};
+use crate::tile::{self, Ahead, Lefts, Target};
 use crate::{Conv, Isa};
 
 /// The input gradient of a convolution with its weights packed for one instruction set.
@@ -162,7 +162,7 @@ impl Kernel for Pass<'_> {
                     };
                     // SAFETY: the patches were asserted to lie inside; the panels hold all channels; a row of the
                     // phase has `width` pixels of the input, of which the last begins inside its row.
-                    unsafe { tile::multiply(simd, lefts, phase.panels.as_ptr(), first, to) };
+                    unsafe { tile::multiply(simd, lefts, phase.panels.as_ptr(), first, to, Ahead::NONE) };
                 }
             }
         }

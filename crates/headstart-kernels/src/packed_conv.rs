@@ -10,7 +10,7 @@ use crate::element::{Element, Scale};
 use crate::epilogue::{Epilogue, Scales};
 use crate::padded::{self, Rows};
 use crate::simd::{self, Dot, Kernel, Simd};
-use crate::tile::{self, Lefts, Target};
+use crate::tile::{self, Ahead, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool};
 use std::marker::PhantomData;
 
@@ -333,14 +333,23 @@ impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
             for x in (0..width).step_by(block) {
                 let line = lefts(0, x, block.min(width - x));
                 let lines = Lines::new(line, height, down, dense, self.images);
+                // SAFETY: see above.
                 unsafe { amx::multiply(simd, unit, lines, panels, target(x, self.out)) };
             }
             return;
         }
-        for first in (0..epilogue.bias.len() / S::LANES).step_by(2) {
+        let vectors = epilogue.bias.len() / S::LANES;
+        for first in (0..vectors).step_by(2) {
+            // The next panel where it has to come from afar, a part of it for every row.
+            let next = panels.wrapping_add((first + 2) * S::LANES * runs * run);
+            let words = vectors.saturating_sub(first + 2).min(2) * S::LANES * runs * run;
+            let lines = if self.packed.bytes() >= LARGE { words / 16 } else { 0 };
             for y in 0..height {
+                let (from, until) = (lines * y / height, lines * (y + 1) / height);
+                let ahead = Ahead { from: next.wrapping_add(16 * from), lines: until - from };
                 let to = target(y * width, self.out);
-                unsafe { tile::multiply(simd, lefts(y, 0, width), panels, first, to) };
+                // SAFETY: see above.
+                unsafe { tile::multiply(simd, lefts(y, 0, width), panels, first, to, ahead) };
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::aligned::Aligned;
 use crate::element::Element;
 use crate::padded::Rows;
 use crate::simd::{self, Dot, Kernel, Simd};
-use crate::tile::{self, Lefts, Target};
+use crate::tile::{self, Ahead, Lefts, Target};
 use crate::{Activation, Conv, Isa, Pool, activation, padded};
 use half::bf16;
 use std::marker::PhantomData;
@@ -301,7 +301,7 @@ impl<E: Element, const IN: usize, const OUT: usize> Pass<'_, E, IN, OUT> {
             let (from, to_channel) = self.place.channels;
             for first in (from / S::LANES..to_channel / S::LANES).step_by(2) {
                 // SAFETY: a point has room for the packed `block` tiles of either kind, these or more.
-                unsafe { tile::multiply(simd, lefts, panels.as_ptr(), first, to) };
+                unsafe { tile::multiply(simd, lefts, panels.as_ptr(), first, to, Ahead::NONE) };
             }
         }
     }

@@ -27,6 +27,9 @@ pub trait Simd: Copy {
     /// Output pixels that register tiles of a convolution hold, largest first, down to 1. A tile is two vectors of
     /// output channels wide.
     const TILES: &[usize];
+    /// Asks for a cache line, wherever it is and whether it exists or not, to be brought into the second-level cache.
+    #[inline(always)]
+    fn fetch(self, _: *const f32) {}
     unsafe fn splat(self, value: f32) -> Self::V;
     unsafe fn load(self, from: *const f32) -> Self::V;
     unsafe fn store(self, to: *mut f32, v: Self::V);

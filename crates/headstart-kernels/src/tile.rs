@@ -85,7 +85,7 @@ impl<O> Target<O> {
     /// # Safety
     /// The output, and the residual, have so many.
     #[inline(always)]
-    pub(crate) unsafe fn from_row(self, row: usize) -> Target<O> {
+    pub(crate) unsafe fn at_row(self, row: usize) -> Target<O> {
         let offset = row * self.stride;
         // SAFETY: the caller's contract.
         unsafe {
@@ -98,7 +98,7 @@ impl<O> Target<O> {
     /// # Safety
     /// There are so many.
     #[inline(always)]
-    pub(crate) unsafe fn from_column(self, channel: usize) -> Target<O> {
+    pub(crate) unsafe fn at_column(self, channel: usize) -> Target<O> {
         // SAFETY: the caller's contract.
         unsafe {
             Target {
@@ -109,6 +109,26 @@ impl<O> Target<O> {
                 columns: self.columns - channel,
                 ..self
             }
+        }
+    }
+}
+
+/// Memory that will be wanted soon: it is fetched into the second-level cache while a product is computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) from: *const f32,
+    /// Cache lines.
+    pub(crate) lines: usize,
+}
+
+impl Ahead {
+    /// Nothing.
+    pub(crate) const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0 };
+
+    #[inline(always)]
+    fn fetch<S: Simd>(self, simd: S, lines: std::ops::Range<usize>) {
+        for line in lines {
+            simd.fetch(self.from.wrapping_add(16 * line));
         }
     }
 }
@@ -124,18 +144,21 @@ pub(crate) unsafe fn multiply<S: Simd, I: Element, O: Element>(
     panels: *const f32,
     first: usize,
     to: Target<O>,
+    ahead: Ahead,
 ) {
     let channel = first * S::LANES;
     let wide = to.columns > channel + S::LANES;
     let mut at = 0;
     while at < lefts.count {
         let (size, start) = next_tile(S::TILES, at, lefts.count);
+        let fetched = ahead.lines * at / lefts.count;
         at = start + size;
+        ahead.fetch(simd, fetched..ahead.lines * at / lefts.count);
         // SAFETY: the caller's contract; the tile's rows and columns are among them.
         unsafe {
             let rows = Lefts { first: lefts.first.add(start * lefts.step), ..lefts };
             let panel = panels.add(channel * lefts.runs * lefts.run);
-            let to = to.from_row(start).from_column(channel);
+            let to = to.at_row(start).at_column(channel);
             match (size, wide) {
                 (14, true) => tile::<S, I, O, 14, 2>(simd, rows, panel, to),
                 (14, false) => tile::<S, I, O, 14, 1>(simd, rows, panel, to),

@@ -30,6 +30,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const TILES: &[usize] = &[6, 4, 2, 1];
 
     #[inline(always)]
+    fn fetch(self, from: *const f32) {
+        // SAFETY: a hint, which no address makes fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+    }
+    #[inline(always)]
     unsafe fn splat(self, value: f32) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_set1_ps(value) }

@@ -37,6 +37,11 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
     const TILES: &[usize] = &[14, 7, 4, 2, 1];
 
     #[inline(always)]
+    fn fetch(self, from: *const f32) {
+        // SAFETY: a hint, which no address makes fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+    }
+    #[inline(always)]
     unsafe fn splat(self, value: f32) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_set1_ps(value) }
