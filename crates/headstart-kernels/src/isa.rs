@@ -61,9 +61,9 @@ impl Isa {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 all.push(Isa::Avx512);
             }
-            if amx::available() {
-                all.push(Isa::Amx);
-            }
+        }
+        if amx::available() {
+            all.push(Isa::Amx);
         }
         #[cfg(target_arch = "aarch64")]
         all.push(Isa::Neon);

@@ -2,16 +2,18 @@
 //!
 //! In an NHWC image a row of a patch is one run of `kernel_w * channels` values, so a patch is `kernel_h` runs and a
 //! pointwise convolution one.
-#![allow(unsafe_code)]
+
+mod pass;
 
 use crate::aligned::Aligned;
-use crate::amx::{self, Lines, Unit};
+use crate::amx::Unit;
 use crate::element::{Element, Scale};
 use crate::epilogue::{Epilogue, Scales};
 use crate::padded::{self, Rows};
-use crate::simd::{self, Dot, Kernel, Simd};
-use crate::tile::{self, Ahead, Lefts, Target};
+use crate::simd::{self, Dot};
+use crate::tile;
 use crate::{Activation, Conv, Isa, Pool};
+use pass::Pass;
 use std::marker::PhantomData;
 
 /// Bytes of left rows that all panels pass over before the next ones come.
@@ -258,100 +260,6 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         let images = (1, 0);
         let pass = Pass { packed: self, rows, images, height: 1, width, residual, activation, out };
         simd::run(self.isa, pass);
-    }
-}
-
-/// A part of the output: `height` rows of `width` pixels whose patches begin with the first of `rows`.
-struct Pass<'a, I, O> {
-    packed: &'a PackedConv<I, O>,
-    rows: Rows<'a, I>,
-    /// Images, and elements from the rows of one to those of the next: several where the matrix unit multiplies.
-    images: (usize, usize),
-    height: usize,
-    width: usize,
-    residual: Option<&'a [O]>,
-    activation: Option<Activation>,
-    out: &'a mut [O],
-}
-
-impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
-    const DOT: Dot = I::DOT;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let conv = &self.packed.conv;
-        let channels = conv.input[2];
-        let (height, width) = (self.height, self.width);
-        let step = conv.stride[1].saturating_mul(channels);
-        let (runs, run) = (conv.kernel[0], (conv.kernel[1] * channels).div_ceil(I::IN_WORD));
-        let down = conv.stride[0].saturating_mul(self.rows.stride);
-        let reach = (runs - 1).saturating_mul(self.rows.stride).saturating_add(run * I::IN_WORD);
-        let last = (height.max(1) - 1)
-            .saturating_mul(down)
-            .saturating_add((width.max(1) - 1).saturating_mul(step))
-            .saturating_add((self.images.0.max(1) - 1).saturating_mul(self.images.1))
-            .saturating_add(reach);
-        assert!(
-            self.images.0 * height * width == 0 || last <= self.rows.data.len(),
-            "the patches lie inside the image"
-        );
-        let epilogue = &self.packed.epilogue;
-        let (low, high) = epilogue.range(self.activation);
-        let panels = self.packed.panels.as_ptr();
-        // Rows of the output from `y` on, and pixels of a row from `x` on.
-        let lefts = |y: usize, x: usize, count: usize| Lefts {
-            first: self.rows.data[y * down + x * step..].as_ptr(),
-            count,
-            step,
-            runs,
-            run,
-            next_run: self.rows.stride,
-        };
-        let target = |place: usize, out: &mut [O]| {
-            let at = place * conv.output[2];
-            Target {
-                multiplier: epilogue.multiplier.as_ref().map(|m| m.as_ptr()),
-                bias: Some(epilogue.bias.as_ptr()),
-                residual: self.residual.map(|r| r[at..].as_ptr()),
-                factor: epilogue.factor,
-                low,
-                high,
-                out: out[at..].as_mut_ptr(),
-                stride: conv.output[2],
-                columns: conv.output[2],
-            }
-        };
-        if self.images.0 * height * width == 0 {
-            return;
-        }
-        // SAFETY of both: the patches were asserted to lie inside the images; panels and bias were packed for all channels; a row of
-        // the output, and of the residual, has `width` pixels, an image `height` rows.
-        if let Some(unit) = self.packed.unit {
-            // A block of a long row stays in the second-level cache while all panels pass.
-            let block = if height == 1 { (BLOCK / (4 * run)).max(1).next_multiple_of(32) } else { width };
-            let dense = conv.stride == [1, 1];
-            for x in (0..width).step_by(block) {
-                let line = lefts(0, x, block.min(width - x));
-                let lines = Lines::new(line, height, down, dense, self.images);
-                // SAFETY: see above.
-                unsafe { amx::multiply(simd, unit, lines, panels, target(x, self.out)) };
-            }
-            return;
-        }
-        let vectors = epilogue.bias.len() / S::LANES;
-        for first in (0..vectors).step_by(2) {
-            // The next panel where it has to come from afar, a part of it for every row.
-            let next = panels.wrapping_add((first + 2) * S::LANES * runs * run);
-            let words = vectors.saturating_sub(first + 2).min(2) * S::LANES * runs * run;
-            let lines = if self.packed.bytes() >= LARGE { words / 16 } else { 0 };
-            for y in 0..height {
-                let (from, until) = (lines * y / height, lines * (y + 1) / height);
-                let ahead = Ahead { from: next.wrapping_add(16 * from), lines: until - from };
-                let to = target(y * width, self.out);
-                // SAFETY: see above.
-                unsafe { tile::multiply(simd, lefts(y, 0, width), panels, first, to, ahead) };
-            }
-        }
     }
 }
 
