@@ -47,11 +47,6 @@ impl Attention {
         Attention { dot: Dot::Bf16, ..self }
     }
 
-    /// What is read, multiplied and written: f32 or bf16.
-    pub fn dot(&self) -> Dot {
-        self.dot
-    }
-
     /// Values of a token's queries, keys and values together.
     pub fn joint(&self) -> usize {
         3 * self.heads * self.head

@@ -126,6 +126,21 @@ mod tests {
     use headstart_tensor::Rng;
 
     #[test]
+    fn bf16_is_the_f32_result_rounded() {
+        let mut rng = Rng::new(24);
+        for isa in Isa::available() {
+            for width in [1, 15, 16, 37] {
+                let [x, weight, bias] = [5, 1, 1].map(|rows| draw(&mut rng, rows * width));
+                let (mut out, mut exact) = (vec![half::bf16::NAN; x.len()], vec![f32::NAN; x.len()]);
+                layer_norm(isa, &Pool::single(), &x, (&weight, &bias, 1e-5), &mut out);
+                layer_norm(isa, &Pool::single(), &x, (&weight, &bias, 1e-5), &mut exact);
+                let rounded: Vec<half::bf16> = exact.into_iter().map(half::bf16::from_f32).collect();
+                assert_eq!(out, rounded, "{isa} {width}");
+            }
+        }
+    }
+
+    #[test]
     fn every_isa_agrees_with_the_plain_loops_over_odd_rows() {
         let mut rng = Rng::new(24);
         for isa in Isa::available() {

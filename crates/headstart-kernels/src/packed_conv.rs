@@ -374,6 +374,7 @@ mod tests {
             sized([7, 7, 64], 40, 3, 1),
             sized([6, 35, 24], 16, 5, 2),
             sized([1, 16, 96], 17, 1, 1),
+            sized([1, 300, 1024], 8, 1, 2),
             Conv::linear(37, 88, 80),
             Conv::linear(1, 384, 10),
             Conv::linear(BLOCK / (4 * 520) + 40, 1040, 35),

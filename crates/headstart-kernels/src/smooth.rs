@@ -319,6 +319,7 @@ impl<F: Function> Kernel for EachSlope<'_, F> {
 mod tests {
     use super::*;
     use crate::reference;
+    use half::bf16;
     use headstart_tensor::Rng;
 
     type Exact = fn(f64) -> f64;
@@ -331,6 +332,22 @@ mod tests {
         (Smooth::HardSwish, reference::hard_swish),
         (Smooth::HardSigmoid, reference::hard_sigmoid),
     ];
+
+    #[test]
+    fn bf16_is_the_f32_result_rounded() {
+        let mut rng = Rng::new(22);
+        for isa in Isa::available() {
+            for (smooth, _) in ALL {
+                let x: Vec<bf16> = (0..101).map(|_| bf16::from_f32(rng.range(-8.0, 8.0) as f32)).collect();
+                let wide: Vec<f32> = x.iter().map(|v| v.to_f32()).collect();
+                let (mut out, mut exact) = (vec![bf16::NAN; x.len()], vec![f32::NAN; x.len()]);
+                smooth.run(isa, &Pool::single(), &x, &mut out);
+                smooth.run(isa, &Pool::single(), &wide, &mut exact);
+                let rounded: Vec<bf16> = exact.into_iter().map(bf16::from_f32).collect();
+                assert_eq!(out, rounded, "{isa} {smooth:?}");
+            }
+        }
+    }
 
     #[test]
     fn every_isa_agrees_with_the_exact_functions_over_odd_lengths() {

@@ -75,8 +75,11 @@ impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
         // SAFETY of both: the patches were asserted to lie inside the images; panels and bias were packed for all channels; a row of
         // the output, and of the residual, has `width` pixels, an image `height` rows.
         if let Some(unit) = self.packed.unit {
-            // A block of a long row stays in the second-level cache while all panels pass.
-            let block = if height == 1 { (BLOCK / (4 * run)).max(1).next_multiple_of(32) } else { width };
+            // A block of one long row stays in the second-level cache while all panels pass.
+            let block = match (self.images.0, height) {
+                (1, 1) => (BLOCK / (4 * run)).max(1).next_multiple_of(32),
+                _ => width,
+            };
             let dense = conv.stride == [1, 1];
             for x in (0..width).step_by(block) {
                 let line = lefts(0, x, block.min(width - x));
