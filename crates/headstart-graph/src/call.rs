@@ -4,9 +4,10 @@ use crate::compile::{Kernel, Source, Step};
 use crate::format::Format;
 use crate::kernels::{Average, Convert, CopyRows, Data, MaxPooling, Product, Run, ScaleRows};
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled,
-    Pool, Scales, Winograd2, Winograd4, bf16,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedDynamic, PackedExpand, PackedGrouped,
+    PackedPooled, Pool, Scales, Winograd2, Winograd4, bf16,
 };
+use headstart_tensor::Shape;
 use serde::Serialize;
 use std::marker::PhantomData;
 
@@ -119,11 +120,22 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
             (dense(isa, conv, Of::Pooled(pool), &weights, &bias, (reads, writes), &scales), name, macs)
         }
         Kernel::Linear { weights } => {
-            let rows = (step.shape.len() / bias.len().max(1)).max(1);
-            let conv = Conv::linear(rows, weights.len() / bias.len().max(1), bias.len());
+            let conv = product(&step.shape, weights.len(), bias.len());
             let macs = macs(&conv, conv.patch());
             let kernel = dense(isa, conv, Of::Product, &weights, &bias, (reads, writes), &scales);
             (kernel, format!("linear {inputs}"), macs)
+        }
+        Kernel::Dynamic { weights } => {
+            let conv = product(&step.shape, weights.len(), bias.len());
+            let kernel: Box<dyn Run> = match (reads, writes) {
+                (Format::Bf16, Format::Bf16) => {
+                    Box::new(PackedDynamic::<bf16, bf16>::new(isa, conv, &weights, &bias))
+                }
+                (Format::Bf16, _) => Box::new(PackedDynamic::<bf16, f32>::new(isa, conv, &weights, &bias)),
+                (_, Format::Bf16) => Box::new(PackedDynamic::<f32, bf16>::new(isa, conv, &weights, &bias)),
+                _ => Box::new(PackedDynamic::<f32, f32>::new(isa, conv, &weights, &bias)),
+            };
+            (kernel, "linear int8 (rows)".to_owned(), macs(&conv, conv.patch()))
         }
         Kernel::Depthwise { conv, weights } => {
             let kernel: Box<dyn Run> = match reads {
@@ -203,6 +215,12 @@ fn packed(step: Step, isa: Isa) -> (Box<dyn Run>, String, u64) {
             (kernel, format!("{inputs} to {}", writes.precision()), 0)
         }
     }
+}
+
+/// The product of a linear layer with so many weights and outputs a row.
+fn product(output: &Shape, weights: usize, outer: usize) -> Conv {
+    let rows = (output.len() / outer.max(1)).max(1);
+    Conv::linear(rows, weights / outer.max(1), outer)
 }
 
 /// What a dense kernel is.

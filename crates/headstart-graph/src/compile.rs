@@ -60,6 +60,10 @@ pub(crate) enum Kernel {
     Linear {
         weights: Vec<f32>,
     },
+    /// As `Linear`, in bytes: each row of `x`, f32 or bf16, gets a scale of its own on the way.
+    Dynamic {
+        weights: Vec<f32>,
+    },
     /// `x scale`, channel by channel: a batch norm that no convolution took.
     Scale {
         scale: Vec<f32>,

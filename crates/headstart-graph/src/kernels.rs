@@ -3,8 +3,8 @@
 
 use crate::rows::{Rows, ShortRows};
 use headstart_kernels::{
-    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled,
-    PackedWinograd, Pool, Scale, Scales, convert, epilogue, global_avg_pool, max_pool,
+    Activation, Conv, Element, Isa, PackedConv, PackedDepthwise, PackedDynamic, PackedExpand, PackedGrouped,
+    PackedPooled, PackedWinograd, Pool, Scale, Scales, convert, epilogue, global_avg_pool, max_pool,
 };
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -125,6 +125,22 @@ impl<I: Element, O: Element> Run for Product<I, O> {
             });
         }
         data.joint((inputs, outputs), |x, residual, _, out| self.0.multiply(x, residual, activation, out));
+    }
+}
+
+impl<I: Element, O: Element> Run for PackedDynamic<I, O> {
+    fn bytes(&self) -> usize {
+        PackedDynamic::bytes(self)
+    }
+    fn scratch(&self, n: usize) -> usize {
+        PackedDynamic::scratch(self, n.saturating_mul(self.conv().pixels()))
+    }
+    fn run(&self, pool: &Pool, activation: Option<Activation>, data: Data) {
+        let (inputs, outputs) = sizes(self.conv());
+        let (inputs, outputs) = (data.now(inputs), data.now(outputs));
+        data.joint((inputs, outputs), |x, residual, scratch, out| {
+            self.run(pool, x, residual, activation, scratch, out);
+        });
     }
 }
 

@@ -1,7 +1,8 @@
 //! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
 //!
 //! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
-//! again. Linear layers of many rows multiply bf16 in either precision, and so does attention where the machine has instructions for it. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
+//! again. Linear layers of many rows multiply bf16, or bytes whose rows are quantised on the way, and attention bf16 where the machine has
+//! instructions for it. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
 //! such kernel reads (an average over all pixels does) stays f32.
 
 use crate::GraphError;
@@ -89,6 +90,14 @@ fn is_of_rows(step: &Step) -> bool {
     step.shape.rank() == 2 || step.shape.len() > step.bias.len()
 }
 
+/// Whether a step is a linear layer whose rows can be quantised one by one, and its sums of bytes are exact.
+fn is_dynamic(step: &Step) -> bool {
+    match &step.kernel {
+        Kernel::Linear { weights } => is_of_rows(step) && weights.len() / step.bias.len().max(1) <= EXACT,
+        _ => false,
+    }
+}
+
 struct Lowering<'a> {
     input: (&'a str, &'a Shape),
     precision: Precision,
@@ -104,6 +113,7 @@ impl Lowering<'_> {
     /// handed on in bf16.
     fn add(&mut self, mut step: Step, multiplied: bool, short: bool) -> Result<(), GraphError> {
         let input = self.now(step.input);
+        let dynamic = self.precision == Precision::Int8 && is_dynamic(&step);
         let (reads, writes) = match &step.kernel {
             Kernel::Dense { conv, .. } | Kernel::Pooled { conv, .. } => {
                 let higher = input == Source::Input || conv.patch() > EXACT;
@@ -132,11 +142,17 @@ impl Lowering<'_> {
             }
             Kernel::GlobalAvgPool { .. } => (self.format(input).precision(), Precision::F32),
             Kernel::Linear { .. } if is_of_rows(&step) => {
-                (Precision::Bf16, if short { Precision::Bf16 } else { Precision::F32 })
+                // Rows that are quantised on the way are read as they come.
+                let reads = match self.format(input) {
+                    Format::F32 if dynamic => Precision::F32,
+                    _ => Precision::Bf16,
+                };
+                (reads, if short { Precision::Bf16 } else { Precision::F32 })
             }
             Kernel::Rows(Rows::LayerNorm { .. }) if short => (Precision::F32, Precision::Bf16),
             Kernel::Rows(_) if short => (Precision::Bf16, Precision::Bf16),
             Kernel::Linear { .. }
+            | Kernel::Dynamic { .. }
             | Kernel::Rows(_)
             | Kernel::Scale { .. }
             | Kernel::Copy
@@ -162,6 +178,10 @@ impl Lowering<'_> {
             step.residual = Some(residual);
             step.scales.residual = self.format(residual).scale();
         }
+        step.kernel = match step.kernel {
+            Kernel::Linear { weights } if dynamic => Kernel::Dynamic { weights },
+            kernel => kernel,
+        };
         step.scales = Scales { input: step.reads.scale(), output: step.writes.scale(), ..step.scales };
         self.steps.push(step);
         self.place.push(Source::Step(self.steps.len() - 1));

@@ -20,9 +20,9 @@ use std::sync::Mutex;
 /// Images that are run at once where kernels gain from it: enough for Winograd's weights, read once a group.
 const GROUP: usize = 8;
 
-/// Tokens of several sequences that are run at once: enough that weights, read once for all of them, cost little, and few
-/// enough that their activations stay in the second-level cache.
-const TOKENS: usize = 128;
+/// Tokens of several sequences that are run at once: enough that weights, which come from memory once for all of them, cost little
+/// beside the products.
+const TOKENS: usize = 512;
 
 /// The most words that a thread's buffers may take (2 GiB).
 const MAX_MEMORY: usize = 1 << 29;
@@ -136,10 +136,14 @@ impl Trunk {
                     | Kernel::Grouped { .. }
                     | Kernel::Expand { .. }
                     | Kernel::Linear { .. }
+                    | Kernel::Dynamic { .. }
             )
         };
-        let mut products: Vec<Precision> =
-            steps.iter().filter(multiplies).map(|step| step.reads.precision()).collect();
+        let multiplied = |step: &Step| match step.kernel {
+            Kernel::Dynamic { .. } => Precision::Int8,
+            _ => step.reads.precision(),
+        };
+        let mut products: Vec<Precision> = steps.iter().filter(multiplies).map(multiplied).collect();
         products.sort_unstable();
         products.dedup();
         let calls: Vec<Call> = steps.into_iter().map(|step| Call::of(step, isa)).collect();
@@ -148,8 +152,10 @@ impl Trunk {
             (true, true) => GROUP,
             (true, false) => 1,
         };
+        // Short sequences of a group may be more tokens together than long ones.
+        let together = if by_token.is_empty() { group } else { TOKENS.div_ceil(graph.input().len().max(1)) };
         let scratch =
-            calls.iter().enumerate().map(|(i, c)| c.scratch(if i < grouped_from { 1 } else { group }));
+            calls.iter().enumerate().map(|(i, c)| c.scratch(if i < grouped_from { 1 } else { together }));
         let scratch = scratch.max().unwrap_or(0);
         let buffers = plan.singles.iter().copied().chain(plan.groups.iter().map(|n| n.saturating_mul(group)));
         let memory = buffers.fold(scratch, usize::saturating_add);

@@ -3,7 +3,8 @@
 //! them where they are called: shared ones cost `resnet18` in bf16 a sixth of its speed.
 
 use crate::{
-    Element, PackedConv, PackedDepthwise, PackedExpand, PackedGrouped, PackedPooled, Winograd2, Winograd4,
+    Element, PackedConv, PackedDepthwise, PackedDynamic, PackedExpand, PackedGrouped, PackedPooled,
+    Winograd2, Winograd4,
 };
 use half::bf16;
 use std::hint::black_box;
@@ -23,6 +24,8 @@ fn compiled() {
     dense::<u8, f32>();
     dense::<u8, bf16>();
     dense::<u8, u8>();
+    dynamic::<f32>();
+    dynamic::<bf16>();
     black_box([Winograd2::run as *const (), Winograd4::run as *const ()]);
 }
 
@@ -34,4 +37,8 @@ fn dense<I: Element, O: Element>() {
     let convolutions = [PackedConv::<I, O>::run as *const (), PackedConv::<I, O>::multiply as *const ()];
     black_box(convolutions);
     black_box([PackedGrouped::<I, O>::run as *const (), PackedPooled::<I, O>::run as *const ()]);
+}
+
+fn dynamic<I: Element>() {
+    black_box([PackedDynamic::<I, f32>::run as *const (), PackedDynamic::<I, bf16>::run as *const ()]);
 }

@@ -150,6 +150,7 @@ impl Kernel for Pass<'_> {
                         next_run: self.rows.stride,
                     };
                     let to = Target {
+                        of_rows: None,
                         multiplier: None,
                         bias: None,
                         residual: self.residual.map(|r| r[at..].as_ptr()),

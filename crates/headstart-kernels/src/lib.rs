@@ -26,6 +26,7 @@ mod matmul;
 mod outer;
 mod packed_conv;
 mod packed_depthwise;
+mod packed_dynamic;
 mod packed_expand;
 mod packed_grouped;
 mod packed_pooled;
@@ -46,7 +47,7 @@ mod winograd_gradient;
 mod winograd_weights;
 
 /// Raised whenever the bytes that kernels give may change: results of another revision are not mixed with these.
-pub const REVISION: u32 = 7;
+pub const REVISION: u32 = 8;
 
 pub use activation::{Activation, epilogue};
 pub use attention::Attention;
@@ -64,6 +65,7 @@ pub use layer_norm::{layer_norm, layer_norm_gradient};
 pub use matmul::{Mat, matmul};
 pub use packed_conv::PackedConv;
 pub use packed_depthwise::PackedDepthwise;
+pub use packed_dynamic::PackedDynamic;
 pub use packed_expand::PackedExpand;
 pub use packed_grouped::PackedGrouped;
 pub use packed_pooled::PackedPooled;

@@ -116,7 +116,17 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         let images = (1, 0);
         simd::run(
             self.isa,
-            Pass { packed: self, rows, images, height, width, residual: None, activation, out },
+            Pass {
+                packed: self,
+                rows,
+                images,
+                height,
+                width,
+                of_rows: None,
+                residual: None,
+                activation,
+                out,
+            },
         );
     }
 
@@ -165,7 +175,7 @@ impl<I: Element, O: Element> PackedConv<I, O> {
             let images = (1, 0);
             simd::run(
                 self.isa,
-                Pass { packed: self, rows, images, height, width, residual, activation, out },
+                Pass { packed: self, rows, images, height, width, of_rows: None, residual, activation, out },
             );
         });
     }
@@ -220,7 +230,10 @@ impl<I: Element, O: Element> PackedConv<I, O> {
             true => ((1, 0), 1, n * height * width),
             false => ((n, next), height, width),
         };
-        simd::run(self.isa, Pass { packed: self, rows, images, height, width, residual, activation, out });
+        simd::run(
+            self.isa,
+            Pass { packed: self, rows, images, height, width, of_rows: None, residual, activation, out },
+        );
     }
 
     /// Whether all pixels are one long row: those of a pointwise convolution are.
@@ -258,7 +271,28 @@ impl<I: Element, O: Element> PackedConv<I, O> {
         let data = if beyond.is_empty() { rows } else { &copy };
         let rows = Rows { data, stride: data.len() };
         let images = (1, 0);
-        let pass = Pass { packed: self, rows, images, height: 1, width, residual, activation, out };
+        let pass =
+            Pass { packed: self, rows, images, height: 1, width, of_rows: None, residual, activation, out };
+        simd::run(self.isa, pass);
+    }
+}
+
+impl<O: Element> PackedConv<u8, O> {
+    /// A matrix product of rows of bytes one after the other, three more behind them, with scale, and zero less 1, of each; `bias`, in
+    /// whole vectors, is added to the scaled sums. It was packed without one, for a zero of 1.
+    pub(crate) fn multiply_scaled(
+        &self,
+        rows: &[u8],
+        (scales, bias): (&[[f32; 2]], &[f32]),
+        residual: Option<&[O]>,
+        activation: Option<Activation>,
+        out: &mut [O],
+    ) {
+        assert!(out.len() == scales.len() * self.conv.output[2], "as many rows of the output as scales");
+        assert!(residual.is_none_or(|r| r.len() == out.len()), "and of the residual");
+        let (rows, images, of_rows) = (Rows { data: rows, stride: rows.len() }, (1, 0), Some((scales, bias)));
+        let (height, width) = (1, scales.len());
+        let pass = Pass { packed: self, rows, images, height, width, of_rows, residual, activation, out };
         simd::run(self.isa, pass);
     }
 }

@@ -8,7 +8,7 @@
 use crate::Isa;
 use crate::aligned::Aligned;
 use crate::element::Element;
-use crate::simd::{self, Simd};
+use crate::simd::{self, Dot, Simd};
 
 /// The most rows of a tile, and the most lanes of a vector, of any instruction set.
 pub(crate) const MOST_ROWS: usize = 14;
@@ -55,14 +55,26 @@ pub(crate) struct Lefts<I> {
     pub(crate) next_run: usize,
 }
 
+/// What the sums of rows become, where each row of bytes has a scale and a zero of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct OfRows {
+    /// Scale, and zero less 1, of each row.
+    pub(crate) scales: *const [f32; 2],
+    /// Whole vectors, added after that.
+    pub(crate) bias: *const f32,
+}
+
 /// Where sums go: `out = min(max(sums * multiplier + bias + residual * factor, low), high)`, `columns` values of every
-/// row of `stride`.
+/// row of `stride`. With [`OfRows`], where the bias is what a zero of 1 takes from the sums, the first two terms are
+/// `(sums * multiplier + zero of the row * bias) * scale of the row + bias of all rows`.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<O> {
     /// Whole vectors; none: ones.
     pub(crate) multiplier: Option<*const f32>,
     /// Whole vectors; none: zeros.
     pub(crate) bias: Option<*const f32>,
+    /// Only sums of bytes have it.
+    pub(crate) of_rows: Option<OfRows>,
     pub(crate) residual: Option<*const O>,
     pub(crate) factor: f32,
     pub(crate) low: f32,
@@ -75,9 +87,9 @@ pub(crate) struct Target<O> {
 impl<O> Target<O> {
     /// Sums as they are, `columns` of every row of `stride`.
     pub(crate) fn plain(out: *mut O, stride: usize, columns: usize) -> Target<O> {
-        let (multiplier, bias, residual, factor) = (None, None, None, 1.0);
+        let (multiplier, bias, of_rows, residual, factor) = (None, None, None, None, 1.0);
         let (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
-        Target { multiplier, bias, residual, factor, low, high, out, stride, columns }
+        Target { multiplier, bias, of_rows, residual, factor, low, high, out, stride, columns }
     }
 
     /// The rows from `row` on.
@@ -89,7 +101,9 @@ impl<O> Target<O> {
         let offset = row * self.stride;
         // SAFETY: the caller's contract.
         unsafe {
-            Target { residual: self.residual.map(|r| r.add(offset)), out: self.out.add(offset), ..self }
+            let of_rows = self.of_rows.map(|of| OfRows { scales: of.scales.add(row), ..of });
+            let residual = self.residual.map(|r| r.add(offset));
+            Target { of_rows, residual, out: self.out.add(offset), ..self }
         }
     }
 
@@ -104,6 +118,7 @@ impl<O> Target<O> {
             Target {
                 multiplier: self.multiplier.map(|m| m.add(channel)),
                 bias: self.bias.map(|b| b.add(channel)),
+                of_rows: self.of_rows.map(|of| OfRows { bias: of.bias.add(channel), ..of }),
                 residual: self.residual.map(|r| r.add(channel)),
                 out: self.out.add(channel),
                 columns: self.columns - channel,
@@ -265,6 +280,15 @@ impl<O: Element> Target<O> {
                     }
                 }
             }
+            if let (Dot::Int8, Some(of)) = (I::DOT, self.of_rows) {
+                let last: [S::V; N] = std::array::from_fn(|n| simd.load(of.bias.add(n * S::LANES)));
+                for (m, v) in v.iter_mut().enumerate() {
+                    let [scale, zero] = (*of.scales.add(m)).map(|v| simd.splat(v));
+                    for ((v, &bias), &last) in v.iter_mut().zip(&bias).zip(&last) {
+                        *v = simd.fma(simd.fma(bias, zero, *v), scale, last);
+                    }
+                }
+            }
             if let Some(residual) = self.residual {
                 let factor = simd.splat(self.factor);
                 for (m, v) in v.iter_mut().enumerate() {
@@ -311,6 +335,13 @@ impl<O: Element> Target<O> {
                     let v = match multiplier {
                         None => simd.add(v, bias),
                         Some(multiplier) => simd.fma(v, multiplier, bias),
+                    };
+                    let v = match (I::DOT, self.of_rows) {
+                        (Dot::Int8, Some(of)) => {
+                            let [scale, zero] = (*of.scales.add(m)).map(|v| simd.splat(v));
+                            simd.fma(simd.fma(bias, zero, v), scale, simd.load(of.bias.add(n * S::LANES)))
+                        }
+                        _ => v,
                     };
                     if count >= S::LANES {
                         let v = finish(v, self.residual.map(|r| O::load(simd, r.add(at))));

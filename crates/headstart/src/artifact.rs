@@ -155,7 +155,14 @@ impl Artifact {
             return Err(bad(report.to_string()));
         }
         if m.slim {
-            let (backbone, _, _) = Backbone::of(Pretrained::open(&m.backbone, home)?)?;
+            let mut pretrained = Pretrained::open(&m.backbone, home)?;
+            // Position embeddings are those of the size it was trained for.
+            if let [size, _, _] = *m.graph.input().dims()
+                && size != pretrained.input.crop
+            {
+                pretrained = pretrained.at_size(size)?;
+            }
+            let (backbone, _, _) = Backbone::of(pretrained)?;
             for (name, value) in backbone.params.iter() {
                 params.insert(name, value.clone());
             }

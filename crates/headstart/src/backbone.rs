@@ -47,14 +47,20 @@ impl Backbone {
 
     /// The network that `name` stands for: a folder with a text encoder as Hugging Face publishes it, or its repository
     /// (`owner/name`) where it was pulled, else `arch` or `arch.tag`, with the weights of this machine or of the file `weights`, or the name of an imported network. Says so where an encoder leaves open what its
-    /// tokens become.
+    /// tokens become. With a `size`, images of so many pixels a side go in ([`Pretrained::at_size`]).
     ///
     /// # Errors
-    /// Where it is not there or cannot be used.
-    pub fn open(session: &Session, name: &str, weights: Option<&Path>) -> Result<Backbone, Error> {
+    /// Where it is not there or cannot be used, or takes no images of that size.
+    pub fn open(
+        session: &Session,
+        name: &str,
+        weights: Option<&Path>,
+        size: Option<usize>,
+    ) -> Result<Backbone, Error> {
         if let Some(folder) = session.home.find_encoder(name) {
-            return match weights {
-                None => {
+            let setting = |name, found, expected| Err(Error::Setting { name, found, expected });
+            return match (weights, size) {
+                (None, None) => {
                     let encoder = TextEncoder::open(&folder)?;
                     if !encoder.says_pooling {
                         let name = folder.display();
@@ -64,11 +70,13 @@ impl Backbone {
                     }
                     Backbone::text(encoder)
                 }
-                Some(file) => Err(Error::Setting {
-                    name: "--weights",
-                    found: file.display().to_string(),
-                    expected: "nothing: the folder of a text encoder holds its weights",
-                }),
+                (Some(file), _) => {
+                    let expected = "nothing: the folder of a text encoder holds its weights";
+                    setting("--weights", file.display().to_string(), expected)
+                }
+                (None, Some(size)) => {
+                    setting("--size", size.to_string(), "nothing: a text encoder takes texts of any length")
+                }
             };
         }
         if is_repository(name) {
@@ -81,6 +89,10 @@ impl Backbone {
         if let Some(file) = weights.filter(|_| !pretrained.report.is_plain()) {
             session.progress.note(&format!("{}: {}", file.display(), pretrained.report));
         }
+        let pretrained = match size {
+            Some(size) => pretrained.at_size(size)?,
+            None => pretrained,
+        };
         Ok(Backbone::of(pretrained)?.0)
     }
 

@@ -103,9 +103,11 @@ pub(crate) fn through(
         Input::Image(_) => (0..items.len().div_ceil(group))
             .map(|g| (g * group..items.len().min((g + 1) * group)).collect())
             .collect(),
-        Input::Text(_) => batches::by_length(&pool.map(items.len(), |i| {
-            items[i].bytes().ok().and_then(|bytes| input.tokens(&bytes).ok().flatten()).unwrap_or(0)
-        })),
+        Input::Text(_) => {
+            let tokens = |i: usize| input.tokens(&items[i].bytes().ok()?).ok()?;
+            let lengths = pool.map(items.len(), |i| tokens(i).unwrap_or(0));
+            batches::by_length(&lengths, pool.threads(), |length| trunk.group_of(length))
+        }
     };
     let done = pool.map(batches.len(), |b| {
         let batch: &Vec<usize> = &batches[b];
@@ -297,14 +299,18 @@ impl Sweep<'_> {
         match self.input {
             Input::Image(_) => batches::even(items.len(), self.trunk.group(), session.pool.threads()),
             // Those that are in the cache already, or cannot be read, cost nothing.
-            Input::Text(_) => batches::by_length(&session.pool.map(items.len(), |i| {
-                let Ok(bytes) = items[i].bytes() else { return 0 };
-                let key = key(&Sha256::digest(&bytes).into(), View::Center);
-                match cache.read().unwrap_or_else(PoisonError::into_inner).contains(&key) {
-                    true => 0,
-                    false => self.input.tokens(&bytes).ok().flatten().unwrap_or(0),
-                }
-            })),
+            Input::Text(_) => {
+                let lengths = session.pool.map(items.len(), |i| {
+                    let Ok(bytes) = items[i].bytes() else { return 0 };
+                    let key = key(&Sha256::digest(&bytes).into(), View::Center);
+                    match cache.read().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+                        true => 0,
+                        false => self.input.tokens(&bytes).ok().flatten().unwrap_or(0),
+                    }
+                });
+                let threads = session.pool.threads();
+                batches::by_length(&lengths, threads, |length| self.trunk.group_of(length))
+            }
         }
     }
 

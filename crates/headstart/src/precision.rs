@@ -62,7 +62,7 @@ pub struct Tried {
 }
 
 impl Backbone {
-    /// Compiles the trunk in `precision`; for int8, with scales from up to 64 of `pictures`, evenly spaced.
+    /// Compiles the trunk in `precision`; for int8 of images, with scales from up to 64 of `pictures`, evenly spaced.
     ///
     /// # Errors
     /// Where int8 is asked for and none of these pictures can be read.
@@ -77,6 +77,8 @@ impl Backbone {
         }
         let calibration = match precision {
             Precision::F32 | Precision::Bf16 => Calibration::default(),
+            // Rows of tokens are quantised one by one: there is nothing to calibrate.
+            Precision::Int8 if self.input.kind() == Kind::Texts => Calibration::default(),
             Precision::Int8 => {
                 let images = self.sample(session, pictures, CALIBRATION)?;
                 if images.dims()[0] == 0 {
@@ -170,9 +172,7 @@ fn measure(
         Kind::Texts => Timed::Texts(&of_sample[..n.min(TIMED_TEXTS)]),
     };
     let mut tried: Vec<Tried> = Vec::new();
-    // Texts have no scales for int8 yet.
-    let precisions = Precision::ALL.into_iter().filter(|&p| kind == Kind::Images || p != Precision::Int8);
-    for precision in precisions {
+    for precision in Precision::ALL {
         backbone.lower(session, precision, &pictures)?;
         let products = backbone.trunk().products();
         if !products.contains(&precision) || products.iter().any(|p| !p.is_native(Isa::current())) {

@@ -81,6 +81,8 @@ pub struct TrainOptions {
     pub columns: TextColumns,
     /// A weight file for the backbone, instead of the one of this machine.
     pub weights: Option<PathBuf>,
+    /// Side of the network's input in pixels, instead of its own.
+    pub size: Option<usize>,
     /// Precision of the trunk.
     pub precision: PrecisionChoice,
     /// How JPEG files become pixels.
@@ -114,6 +116,7 @@ impl Default for TrainOptions {
             repeats: 1,
             columns: TextColumns::default(),
             weights: None,
+            size: None,
             precision: PrecisionChoice::default(),
             decode: Decode::Exact,
             seed: 0,

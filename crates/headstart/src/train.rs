@@ -33,7 +33,7 @@ use std::time::Instant;
 pub fn train(session: &Session, options: &TrainOptions) -> Result<TrainReport, Error> {
     let started = Instant::now();
     options.check()?;
-    let mut backbone = Backbone::open(session, &options.backbone, options.weights.as_deref())?;
+    let mut backbone = Backbone::open(session, &options.backbone, options.weights.as_deref(), options.size)?;
     backbone.set_decode(options.decode);
     if options.views > 1 {
         backbone.input.preprocess("--views")?;

@@ -39,6 +39,9 @@ pub(crate) struct Train {
     /// A weight file for the backbone (safetensors, .pt or .pth).
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
+    /// Height and width of the images that the network gets, in pixels; its own where not given. Smaller is faster.
+    #[arg(long, value_name = "N")]
+    pub(crate) size: Option<usize>,
     /// What the frozen network multiplies.
     #[arg(long, value_name = "f32|bf16|int8|auto", default_value = "f32", hide_possible_values = true)]
     pub(crate) precision: TrainPrecision,

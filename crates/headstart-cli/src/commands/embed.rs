@@ -12,7 +12,7 @@ pub(crate) fn run(args: &Embed, printer: &Printer) -> anyhow::Result<Outcome> {
     let workplace = Workplace::with_progress(args.threads.count, printer)?;
     // A text encoder, a folder, which has no classes; a model file brings its backbone.
     let mut backbone = match workplace.home.find_encoder(&args.backbone) {
-        Some(_) => Backbone::open(&workplace.session(), &args.backbone, None)?,
+        Some(_) => Backbone::open(&workplace.session(), &args.backbone, None, None)?,
         None => Classifier::open(&args.backbone, &workplace.home)?.backbone,
     };
     backbone.set_decode(args.decode.into());

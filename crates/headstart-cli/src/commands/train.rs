@@ -34,6 +34,7 @@ pub(crate) fn run(args: Train, printer: &Printer) -> anyhow::Result<Outcome> {
         repeats: args.repeats,
         backbone: args.backbone,
         weights: args.weights,
+        size: args.size,
         precision: args.precision.into(),
         decode: args.decode.into(),
         seed: args.seed,

@@ -213,6 +213,21 @@ mod with_weights {
     }
 
     #[test]
+    fn a_model_keeps_the_size_it_was_trained_at() {
+        let place = Place::new();
+        place.colours();
+        place.json("train data --size 96 -o m.safetensors --json");
+        assert_eq!(place.json("inspect m.safetensors --json")["input"], serde_json::json!([96, 96, 3]));
+        let found = place.json("eval m.safetensors data --json");
+        assert!(found["accuracy"].as_f64().unwrap() > 0.9, "{found}");
+        for size in ["0", "4000000000", "18446744073709551615"] {
+            let output = place.run(&format!("train data --size {size} -o n.safetensors"));
+            assert_eq!(output.status.code(), Some(2), "{size}: {}", err(&output));
+            assert!(!err(&output).contains("panicked"), "{}", err(&output));
+        }
+    }
+
+    #[test]
     fn features_are_written_as_an_array_with_a_table() {
         let place = Place::new();
         place.colours();

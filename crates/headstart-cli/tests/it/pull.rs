@@ -117,6 +117,21 @@ fn a_pull_from_the_hub_is_checked_kept_and_not_repeated() {
     assert_eq!(json(&place, None, "models pull vit_tiny_patch16_224 --json")["outcome"], "imported");
     assert_eq!(json(&place, None, "models show vit_tiny_patch16_224 --json")["weights"], "imported");
 
+    // At another size its position embeddings are resampled, whether the model holds them or not.
+    place.colours();
+    let size = "--backbone vit_tiny_patch16_224 --size 64 --report none --json";
+    for (slim, file) in [("", "whole.safetensors"), ("--slim", "slim.safetensors")] {
+        let report = json(&place, None, &format!("train data {size} {slim} -o {file}"));
+        assert_eq!(report["train"]["n"], 12, "{report}");
+        assert_eq!(json(&place, None, &format!("eval {file} data --json"))["n"], 16);
+        assert_eq!(
+            json(&place, None, &format!("inspect {file} --json"))["input"],
+            serde_json::json!([64, 64, 3])
+        );
+    }
+    let error = refused(&place, None, "train data --backbone vit_tiny_patch16_224 --size 65");
+    assert!(error.contains("multiples of 16"), "{error}");
+
     // Out of the hub's cache, where the home has lost it.
     std::fs::remove_dir_all(place.path("home")).unwrap();
     let cached = json(&place, None, "models pull vit_tiny_patch16_224 --json");

@@ -152,10 +152,17 @@ fn a_folder_of_splits_is_trained_on_chosen_on_and_tested_on() {
     assert!(first.starts_with("{\"path\":\"test.tsv:1\""), "{first}");
     let embedded = place.json(&format!("embed splits {columns} --backbone {ENCODER} -o f.npy --json"));
     assert_eq!((&embedded["n"], &embedded["dim"], &embedded["cached"]), (&60.into(), &24.into(), &60.into()));
-    let half =
-        place.json(&format!("embed splits {columns} --backbone {ENCODER} --precision bf16 -o h.npy --json"));
-    assert_eq!(half["cached"], 0);
-    assert_ne!(bytes(&place.path("f.npy")), bytes(&place.path("h.npy")));
+    for precision in ["bf16", "int8"] {
+        let options = format!("--backbone {ENCODER} --precision {precision} -o {precision}.npy --json");
+        let lower = place.json(&format!("embed splits {columns} {options}"));
+        assert_eq!(lower["cached"], 0, "{precision}");
+    }
+    assert_ne!(bytes(&place.path("f.npy")), bytes(&place.path("bf16.npy")));
+    assert_ne!(bytes(&place.path("int8.npy")), bytes(&place.path("bf16.npy")));
+    let report = train(&place, &format!("splits {columns} --precision int8 -o bytes.safetensors"));
+    assert_eq!(report["precision"]["chosen"], "int8", "{report}");
+    let eval = place.json(&format!("eval bytes.safetensors splits/dev.tsv {columns} --json"));
+    assert_eq!(eval["accuracy"], report["val"]["accuracy"]);
 }
 
 #[test]
@@ -357,7 +364,7 @@ fn what_does_not_fit_is_refused_in_words() {
         (format!("train data {encoder}"), "data holds images, and tiny_encoder reads texts"),
         (format!("train reviews.tsv {encoder} --views 3"), "--views works on images"),
         (format!("train reviews.tsv {encoder} --slim"), "--slim works on images"),
-        (format!("train reviews.tsv {encoder} --precision int8"), "int8 works on images"),
+        (format!("train reviews.tsv {encoder} --size 64"), "a text encoder takes texts of any length"),
         (format!("train reviews.tsv {encoder} --weights x.pt"), "holds its weights"),
         (format!("train reviews.tsv {encoder} --text-column 0"), "columns are counted from 1"),
         (format!("train reviews.tsv {encoder} --text-column txt"), "it has: text, label"),
@@ -377,7 +384,6 @@ fn what_does_not_fit_is_refused_in_words() {
         ("explain m.safetensors".into(), "<FILE>"),
         (format!("doctor data {encoder}"), "data holds images, and tiny_encoder reads texts"),
         (format!("doctor reviews.tsv --against data {encoder}"), "data holds images"),
-        (format!("doctor reviews.tsv --precision int8 {encoder}"), "int8 works on images"),
         ("doctor reviews.tsv --label-column mood --files-only".into(), "it has: text, label"),
     ] {
         let found = refused(&line);

@@ -48,7 +48,7 @@ fn a_sequence_gives_the_same_bytes_at_every_length_alone_and_in_company() {
     let graph = encoder(12);
     let params = params(&graph);
     let mut rng = Rng::new(8);
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in Precision::ALL {
         let compile =
             |graph: &Graph| Trunk::compile_in(precision, graph, &params, &Calibration::default()).unwrap();
         let trunk = compile(&graph);

@@ -1,10 +1,10 @@
 //! Sequences: a small text encoder with padding, compiled and trained, and its gradients against finite differences.
 
 use headstart_graph::{
-    AddRows, BnStats, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled, Smooth, TokenPool,
-    Trainer, Trunk,
+    AddRows, BnStats, Calibration, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled,
+    Precision, Smooth, TokenPool, Trainer, Trunk,
 };
-use headstart_kernels::Pool;
+use headstart_kernels::{Isa, Pool};
 use headstart_tensor::{Rng, Tensor};
 use headstart_testing::{relative_l2, seeded};
 
@@ -66,6 +66,35 @@ fn the_compiled_encoder_equals_the_plain_one_at_every_node() {
             let again = trunk.run(&Pool::new(threads), &x).unwrap();
             assert_eq!(found, again, "{}: the same bytes with {threads} threads", node.name);
         }
+    }
+}
+
+#[test]
+fn lower_precisions_stay_close_and_rows_go_on_in_bf16_where_only_products_read_them() {
+    let graph = encoder();
+    let (params, x, none) = (params(&graph), sentences(9), Calibration::default());
+    let expected = Trunk::compile(&graph, &params).unwrap().run(&Pool::new(1), &x).unwrap();
+    for (precision, most) in [(Precision::Bf16, 1e-2), (Precision::Int8, 2e-2)] {
+        let trunk = Trunk::compile_in(precision, &graph, &params, &none).unwrap();
+        assert_eq!(trunk.products(), [precision]);
+        let found = trunk.run(&Pool::new(1), &x).unwrap();
+        let apart = relative_l2(found.data(), expected.data());
+        assert!(apart > 1e-4 && apart < most, "{precision}: {apart}");
+        assert_eq!(found, trunk.run(&Pool::new(20), &x).unwrap(), "{precision}: the same bytes");
+        let layers = trunk.layers();
+        let of =
+            |node: &str| layers.iter().find(|l| l.nodes.split('+').any(|n| n == node)).map(|l| &l.kernel[..]);
+        let product = if precision == Precision::Int8 { "linear int8 (rows)" } else { "linear bf16" };
+        for linear in ["self", "output", "up", "down"] {
+            assert_eq!(of(linear), Some(product));
+        }
+        // The first two norms are added to what a linear layer makes of them, the last one is pooled.
+        for norm in ["norm", "norm1", "norm2"] {
+            assert_eq!(of(norm), Some("layer norm f32"));
+        }
+        assert_eq!(of("gelu"), Some("GELU bf16"));
+        let native = Precision::Bf16.is_native(Isa::current());
+        assert_eq!(of("attention"), Some(if native { "attention bf16" } else { "attention f32" }));
     }
 }
 

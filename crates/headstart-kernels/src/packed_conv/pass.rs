@@ -7,7 +7,7 @@ use crate::amx::{self, Lines};
 use crate::element::Element;
 use crate::padded::Rows;
 use crate::simd::{Dot, Kernel, Simd};
-use crate::tile::{self, Ahead, Lefts, Target};
+use crate::tile::{self, Ahead, Lefts, OfRows, Target};
 
 /// A part of the output: `height` rows of `width` pixels whose patches begin with the first of `rows`.
 pub(super) struct Pass<'a, I, O> {
@@ -17,6 +17,8 @@ pub(super) struct Pass<'a, I, O> {
     pub(super) images: (usize, usize),
     pub(super) height: usize,
     pub(super) width: usize,
+    /// Of bytes with scales by row: [`OfRows`] of the output's pixels.
+    pub(super) of_rows: Option<(&'a [[f32; 2]], &'a [f32])>,
     pub(super) residual: Option<&'a [O]>,
     pub(super) activation: Option<Activation>,
     pub(super) out: &'a mut [O],
@@ -44,6 +46,9 @@ impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
             "the patches lie inside the image"
         );
         let epilogue = &self.packed.epilogue;
+        if let Some((scales, bias)) = self.of_rows {
+            assert!(scales.len() == height * width && bias.len() == epilogue.bias.len(), "a scale a row");
+        }
         let (low, high) = epilogue.range(self.activation);
         let panels = self.packed.panels.as_ptr();
         // Rows of the output from `y` on, and pixels of a row from `x` on.
@@ -60,6 +65,9 @@ impl<I: Element, O: Element> Kernel for Pass<'_, I, O> {
             Target {
                 multiplier: epilogue.multiplier.as_ref().map(|m| m.as_ptr()),
                 bias: Some(epilogue.bias.as_ptr()),
+                of_rows: self
+                    .of_rows
+                    .map(|(scales, bias)| OfRows { scales: scales[place..].as_ptr(), bias: bias.as_ptr() }),
                 residual: self.residual.map(|r| r[at..].as_ptr()),
                 factor: epilogue.factor,
                 low,

@@ -88,7 +88,7 @@ pub fn doctor(session: &Session, options: &DoctorOptions) -> Result<DoctorReport
     let second = against.map(|path| without_labels(path, &options.columns)).transpose()?;
     let mut backbone = match options.files_only {
         true => None,
-        false => Some(Backbone::open(session, &options.backbone, None)?),
+        false => Some(Backbone::open(session, &options.backbone, None, None)?),
     };
     if let Some(Backbone { input, name, .. }) = &backbone {
         let mut paths = std::iter::once(options.data.as_path()).chain(against);

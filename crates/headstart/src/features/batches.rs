@@ -1,9 +1,9 @@
 //! Which items a thread takes at once.
 
-/// Tokens of a batch of texts.
-const TOKENS: usize = 256;
 /// Texts of a batch that cost nothing.
 const FREE: usize = 32;
+/// A batch is at most so small a part of what a thread has to do.
+const SHARES: usize = 4;
 
 /// Whole groups of `n` items in their order, as many for each thread, so that none waits for the others at the end.
 pub(super) fn even(n: usize, group: usize, threads: usize) -> Vec<Vec<usize>> {
@@ -11,24 +11,22 @@ pub(super) fn even(n: usize, group: usize, threads: usize) -> Vec<Vec<usize>> {
     (0..groups).map(|g| (n * g / groups..n * (g + 1) / groups).collect()).collect()
 }
 
-/// Items of one length together, the longest first: of `lengths`, where 0 costs nothing.
-pub(super) fn by_length(lengths: &[usize]) -> Vec<Vec<usize>> {
+/// Items of one length together, the longest first: of `lengths`, where 0 costs nothing. Not more than `group_of` it, and few enough
+/// that no thread waits for the others at the end.
+pub(super) fn by_length(
+    lengths: &[usize],
+    threads: usize,
+    group_of: impl Fn(usize) -> usize,
+) -> Vec<Vec<usize>> {
+    let share = lengths.iter().sum::<usize>() / (SHARES * threads);
+    let most = |length: usize| match share.checked_div(length) {
+        None => FREE,
+        Some(items) => group_of(length).min(items).max(1),
+    };
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    let mut tokens = TOKENS;
-    for i in order {
-        let cost = lengths[i].max(TOKENS / FREE);
-        if tokens + cost > TOKENS {
-            batches.push(Vec::new());
-            tokens = 0;
-        }
-        tokens += cost;
-        if let Some(batch) = batches.last_mut() {
-            batch.push(i);
-        }
-    }
-    batches
+    let same = order.chunk_by(|&a, &b| lengths[a] == lengths[b]);
+    same.flat_map(|same| same.chunks(most(lengths[same[0]])).map(<[usize]>::to_vec)).collect()
 }
 
 #[cfg(test)]
@@ -42,12 +40,20 @@ mod tests {
             assert_eq!(all, (0..n).collect::<Vec<_>>());
         }
         let lengths: Vec<usize> = (0..500).map(|i| i * 7919 % 97).collect();
-        let batches = by_length(&lengths);
+        let batches = by_length(&lengths, 3, |length| 100 / length);
         let mut all = batches.concat();
         assert!(all.windows(2).all(|pair| lengths[pair[0]] >= lengths[pair[1]]));
-        assert!(batches.iter().all(|b| b.iter().map(|&i| lengths[i]).sum::<usize>() <= TOKENS));
+        for batch in &batches {
+            assert!(batch.iter().all(|&i| lengths[i] == lengths[batch[0]]));
+            assert!(batch.len() <= 100usize.checked_div(lengths[batch[0]]).unwrap_or(FREE).max(1));
+        }
         all.sort_unstable();
         assert_eq!(all, (0..500).collect::<Vec<_>>());
-        assert_eq!(by_length(&[5000, 3]), [[0], [1]]);
+        // Twelve tokens in all are too few for groups; forty are ten for each of four shares.
+        let sizes = |lengths: &[usize]| -> Vec<usize> {
+            by_length(lengths, 1, |length| 15 / length).iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(&[5000, 3, 0, 3, 3, 0]), [1, 3, 2]);
+        assert_eq!((sizes(&[3; 4]), sizes(&[5; 8])), (vec![1; 4], vec![2; 4]));
     }
 }

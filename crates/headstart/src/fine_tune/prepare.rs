@@ -70,7 +70,7 @@ impl Opened {
     /// Where one of them cannot be, or the recipe unfreezes nothing.
     pub(crate) fn new(session: &Session, options: &TuneOptions) -> Result<Opened, Error> {
         let (backbone, given, classes) = match &options.start {
-            Start::Backbone(name) => (Backbone::open(session, name, None)?, None, None),
+            Start::Backbone(name) => (Backbone::open(session, name, None, None)?, None, None),
             Start::Model(path) => {
                 let Artifact { manifest, backbone, head, .. } = Artifact::load(path, session.home)?;
                 let precision = backbone.trunk().precision();

@@ -253,3 +253,16 @@ fn inputs_outputs_and_ends_that_are_no_classifiers_are_refused() {
     says(&refused(|model, _| model.opset_import[0].version = 99), &["operator set 99"]);
     says(&refused(|model, _| model.opset_import.clear()), &["no operator set"]);
 }
+
+#[test]
+fn the_fuzzers_corpus_is_imported_or_refused_and_breaks_nothing() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/onnx");
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        // The sound ones, under their exporters' names, are imported; what was found is refused.
+        let sound = file.extension().is_some_and(|end| end == "onnx");
+        let network = imported(&std::fs::read(&file).unwrap());
+        assert_eq!(network.is_ok(), sound, "{}", file.display());
+    }
+}
