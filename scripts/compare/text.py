@@ -91,7 +91,7 @@ def main():
         table = Path(folder) / "all.tsv"
         table.write_text("".join(f"{text}\t{i % 2}\n" for i, text in enumerate(texts)))
         some = [i * len(texts) // 100 for i in range(100)]
-        for precision in ("f32", "bf16"):
+        for precision in ("f32", "bf16", "int8"):
             found, _ = headstart(options.encoder, table, options.threads, precision)
             expected = engine.embed([texts[i] for i in some])
             apart = np.linalg.norm(found[some] - expected, axis=1) / np.linalg.norm(expected, axis=1)
@@ -99,6 +99,7 @@ def main():
         racers = {
             "headstart f32": lambda: headstart(options.encoder, table, options.threads, "f32")[1],
             "headstart bf16": lambda: headstart(options.encoder, table, options.threads, "bf16")[1],
+            "headstart int8": lambda: headstart(options.encoder, table, options.threads, "int8")[1],
             "PyTorch f32": lambda: engine.rate(texts),
         }
         for _ in range(3):

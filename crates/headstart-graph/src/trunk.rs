@@ -152,10 +152,14 @@ impl Trunk {
             (true, true) => GROUP,
             (true, false) => 1,
         };
-        // Short sequences of a group may be more tokens together than long ones.
-        let together = if by_token.is_empty() { group } else { TOKENS.div_ceil(graph.input().len().max(1)) };
-        let scratch =
-            calls.iter().enumerate().map(|(i, c)| c.scratch(if i < grouped_from { 1 } else { together }));
+        // Short sequences of a group may be more tokens together than long ones, and as many sequences as tokens.
+        let together = |i: usize| match by_token.get(i) {
+            _ if i < grouped_from => 1,
+            None => group,
+            Some(true) => TOKENS.div_ceil(graph.input().len().max(1)),
+            Some(false) => TOKENS,
+        };
+        let scratch = calls.iter().enumerate().map(|(i, c)| c.scratch(together(i)));
         let scratch = scratch.max().unwrap_or(0);
         let buffers = plan.singles.iter().copied().chain(plan.groups.iter().map(|n| n.saturating_mul(group)));
         let memory = buffers.fold(scratch, usize::saturating_add);

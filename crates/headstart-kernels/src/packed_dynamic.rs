@@ -47,11 +47,16 @@ impl<I: Element, O: Element> PackedDynamic<I, O> {
 
     /// f32 values of scratch that [`PackedDynamic::run`] wants for so many rows.
     pub fn scratch(&self, rows: usize) -> usize {
-        2 * rows + (rows * self.conv().input[2]).div_ceil(4) + 1
+        self.words(rows) + 2 * rows
+    }
+
+    /// Words that the bytes of so many rows take, and three more: the last word of a row may reach over its end.
+    fn words(&self, rows: usize) -> usize {
+        (rows * self.conv().input[2] + 3).div_ceil(4)
     }
 
     /// `out = activation(rows * weights + bias + residual)` of any number of rows, spread over `pool`; the bytes do not depend on it.
-    /// A row with a value that is no finite number gives none.
+    /// A row with a value that is no finite number gives none. The scratch should begin at a cache line.
     ///
     /// # Panics
     /// Where the slices do not hold the same number of whole rows, or the scratch is too small.
@@ -73,9 +78,9 @@ impl<I: Element, O: Element> PackedDynamic<I, O> {
                 && residual.is_none_or(|r| r.len() == out.len()),
             "as many whole rows on the left as in the output and the residual"
         );
-        let (scales, bytes) = scratch.split_at_mut(2 * n);
-        let scales: &mut [[f32; 2]] = bytemuck::cast_slice_mut(scales);
-        // The last word of a row may reach over its end.
+        // Bytes first: the scratch begins at a cache line.
+        let (bytes, scales) = scratch.split_at_mut(self.words(n));
+        let scales: &mut [[f32; 2]] = bytemuck::cast_slice_mut(&mut scales[..2 * n]);
         let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(bytes)[..n * inner + 3];
         bytes[n * inner..].fill(0);
         let share = n.div_ceil(pool.threads()).next_multiple_of(tile::MOST_ROWS);
@@ -124,7 +129,7 @@ impl<I: Element> Kernel for Quantise<'_, I> {
                 let [high, low] = [high, low].map(|v| fold(simd, v, larger));
                 let high = rest.iter().fold(high, |high, v| larger(high, v.to_f32()));
                 let low = rest.iter().fold(low, |low, v| larger(low, -v.to_f32()));
-                let step = (high + low) / STEPS;
+                let step = high / STEPS + low / STEPS;
                 if !step.is_normal() {
                     bytes.fill(0);
                     *scale = [if step.is_finite() { 0.0 } else { f32::NAN }, 0.0];

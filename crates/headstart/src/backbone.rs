@@ -90,8 +90,8 @@ impl Backbone {
             session.progress.note(&format!("{}: {}", file.display(), pretrained.report));
         }
         let pretrained = match size {
-            Some(size) => pretrained.at_size(size)?,
-            None => pretrained,
+            Some(size) if size != pretrained.input.crop => pretrained.at_size(size)?,
+            _ => pretrained,
         };
         Ok(Backbone::of(pretrained)?.0)
     }

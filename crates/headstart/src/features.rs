@@ -1,6 +1,6 @@
 //! Feature extraction: every image through the frozen trunk once, from the cache where it was before.
 
-mod batches;
+pub(crate) mod batches;
 mod company;
 mod views;
 

@@ -62,7 +62,7 @@ pub struct Tried {
 }
 
 impl Backbone {
-    /// Compiles the trunk in `precision`; for int8 of images, with scales from up to 64 of `pictures`, evenly spaced.
+    /// Compiles the trunk in `precision`; for int8, where it wants scales, with those of up to 64 of `pictures`, evenly spaced.
     ///
     /// # Errors
     /// Where int8 is asked for and none of these pictures can be read.
@@ -75,10 +75,12 @@ impl Backbone {
         if precision == self.trunk().precision() {
             return Ok(());
         }
+        // Rows are quantised one by one: a network of nothing else, as of texts, wants no sample.
+        if precision == Precision::Int8 && self.compile_in(precision, Calibration::default()).is_ok() {
+            return Ok(());
+        }
         let calibration = match precision {
             Precision::F32 | Precision::Bf16 => Calibration::default(),
-            // Rows of tokens are quantised one by one: there is nothing to calibrate.
-            Precision::Int8 if self.input.kind() == Kind::Texts => Calibration::default(),
             Precision::Int8 => {
                 let images = self.sample(session, pictures, CALIBRATION)?;
                 if images.dims()[0] == 0 {

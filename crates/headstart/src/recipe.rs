@@ -180,6 +180,10 @@ impl TrainOptions {
             let (found, expected) = ("given with --slim".to_owned(), "one of the two: import the file first");
             return Err(Error::Setting { name: "--weights", found, expected });
         }
+        if let Some(size) = self.size.filter(|size| !(1..=4096).contains(size)) {
+            let expected = "1 to 4096 pixels";
+            return Err(Error::Setting { name: "--size", found: size.to_string(), expected });
+        }
         if !(self.val_fraction > 0.0 && self.val_fraction < 1.0) {
             let found = self.val_fraction.to_string();
             return Err(Error::Setting {

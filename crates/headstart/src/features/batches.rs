@@ -11,18 +11,20 @@ pub(super) fn even(n: usize, group: usize, threads: usize) -> Vec<Vec<usize>> {
     (0..groups).map(|g| (n * g / groups..n * (g + 1) / groups).collect()).collect()
 }
 
-/// Items of one length together, the longest first: of `lengths`, where 0 costs nothing. Not more than `group_of` it, and few enough
-/// that no thread waits for the others at the end.
+/// How many items of a length to take at once where `group` would be best: few enough that no thread waits for the others at the end of
+/// `all` that there is to do, tokens of all items together.
+pub(crate) fn most(group: usize, length: usize, all: usize, threads: usize) -> usize {
+    group.min(all / (SHARES * threads) / length.max(1)).max(1)
+}
+
+/// Items of one length together, the longest first: of `lengths`, where 0 costs nothing; at most `group_of` it.
 pub(super) fn by_length(
     lengths: &[usize],
     threads: usize,
     group_of: impl Fn(usize) -> usize,
 ) -> Vec<Vec<usize>> {
-    let share = lengths.iter().sum::<usize>() / (SHARES * threads);
-    let most = |length: usize| match share.checked_div(length) {
-        None => FREE,
-        Some(items) => group_of(length).min(items).max(1),
-    };
+    let all = lengths.iter().sum();
+    let most = |length: usize| if length == 0 { FREE } else { most(group_of(length), length, all, threads) };
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
     let same = order.chunk_by(|&a, &b| lengths[a] == lengths[b]);

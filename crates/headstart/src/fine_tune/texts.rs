@@ -4,7 +4,7 @@
 use super::boundary::{Boundary, Photos, Setting, full, lost, room_for, same};
 use super::rows::Group;
 use crate::backbone::space;
-use crate::features::key;
+use crate::features::{batches, key};
 use crate::input::Read;
 use crate::{Error, FeatureCache, Session};
 use headstart_data::View;
@@ -133,11 +133,14 @@ impl Boundary {
             }
             lengths.push(length);
         }
+        let (all, threads) =
+            (lengths.iter().map(|l| l.tokens * l.absent.len()).sum(), session.pool.threads());
         let calls: Vec<(usize, &[usize])> = lengths
             .iter()
             .enumerate()
             .flat_map(|(l, length)| {
-                length.absent.chunks(self.trunk.group_of(length.tokens)).map(move |c| (l, c))
+                let most = batches::most(self.trunk.group_of(length.tokens), length.tokens, all, threads);
+                length.absent.chunks(most).map(move |c| (l, c))
             })
             .collect();
         let done = session.pool.map(calls.len(), |call| {
