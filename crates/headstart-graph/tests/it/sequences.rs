@@ -2,8 +2,8 @@
 //! was compiled for exactly that length.
 
 use headstart_graph::{
-    AddRows, BnStats, Calibration, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params, Pooled,
-    Precision, Smooth, TokenPool, Trainer, Trunk,
+    AddRows, BnStats, Calibration, ClassToken, Embedding, Freeze, Graph, GraphBuilder, Linears, Op, Params,
+    Pooled, Precision, Smooth, TokenPool, Trainer, Trunk,
 };
 use headstart_kernels::Pool;
 use headstart_tensor::{Rng, Tensor};
@@ -73,6 +73,29 @@ fn a_sequence_gives_the_same_bytes_at_every_length_alone_and_in_company() {
             }
         }
     }
+}
+
+#[test]
+fn rows_that_do_not_grow_with_the_sequence_have_room_for_as_many_sequences_as_fit() {
+    let mut b = GraphBuilder::new([16]);
+    let x = b.add("words", Op::Embedding(Embedding { entries: 40, features: 8 }), &[b.input()]).unwrap();
+    let mean = || Op::TokenPool(TokenPool { pooled: Pooled::Mean, mask: false });
+    let x = b.add("pool", mean(), &[x]).unwrap();
+    let x = b.add("class", Op::ClassToken(ClassToken { features: 8, count: 3 }), &[x]).unwrap();
+    let x = b.linear("up", x, 9).unwrap();
+    b.add("pool2", mean(), &[x]).unwrap();
+    let graph = b.finish();
+    let params = params(&graph);
+    let none = Calibration::default();
+    let trunk = Trunk::compile_in(Precision::Int8, &graph, &params, &none).unwrap();
+    assert!(trunk.takes_sequences());
+    let n = trunk.group_of(1);
+    let ids: Vec<f32> = (0..n).map(|i| (1 + i % 39) as f32).collect();
+    let mut together = vec![f32::NAN; 9 * n];
+    trunk.run_sequences(1, &ids, &mut together);
+    let mut alone = vec![f32::NAN; 9];
+    trunk.run_sequences(1, &ids[n - 1..], &mut alone);
+    assert_eq!(alone, together[9 * (n - 1)..]);
 }
 
 #[test]
