@@ -100,7 +100,7 @@ pub(crate) enum Precision {
     F32,
     /// The upper 16 bits of them: about twice as fast where the machine has instructions for it.
     Bf16,
-    /// Bytes, with scales measured on the data, or on each row of a transformer: faster again.
+    /// Bytes, with scales measured on the data, or on each row of texts: faster again.
     Int8,
 }
 

@@ -14,7 +14,7 @@ pub enum Precision {
     F32,
     /// The upper half of an f32: 8 significant bits.
     Bf16,
-    /// Activations of 8 bits with a scale for each tensor, calibrated, or in the linear layers of transformers for each row, found on the
+    /// Activations of 8 bits with a scale for each tensor, calibrated, or in the linear layers of texts for each row, found on the
     /// way; weights of 8 bits with a scale for each output channel. The first convolution is bf16.
     Int8,
 }

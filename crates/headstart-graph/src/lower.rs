@@ -1,7 +1,7 @@
 //! From f32 steps to the steps of a lower precision: what each reads and writes, with conversions in between.
 //!
 //! Convolutions and max pooling work on stored bf16 or bytes; the pooled features, and all that follows, are f32
-//! again. Linear layers of many rows multiply bf16, or bytes whose rows are quantised on the way, and attention bf16 where the machine has
+//! again. Linear layers of many rows multiply bf16, in an int8 trunk of texts bytes whose rows are quantised on the way, and attention bf16 where the machine has
 //! instructions for it. The first convolution of an int8 trunk is bf16: its three channels hold what 8 bits cannot; and what no
 //! such kernel reads (an average over all pixels does) stays f32.
 
@@ -113,7 +113,9 @@ impl Lowering<'_> {
     /// handed on in bf16.
     fn add(&mut self, mut step: Step, multiplied: bool, short: bool) -> Result<(), GraphError> {
         let input = self.now(step.input);
-        let dynamic = self.precision == Precision::Int8 && is_dynamic(&step);
+        // Rows of images stay bf16: those of ConvNeXt lose more in bytes than its convolutions do.
+        let of_tokens = self.input.1.rank() == 1;
+        let dynamic = self.precision == Precision::Int8 && of_tokens && is_dynamic(&step);
         let (reads, writes) = match &step.kernel {
             Kernel::Dense { conv, .. } | Kernel::Pooled { conv, .. } => {
                 let higher = input == Source::Input || conv.patch() > EXACT;

@@ -141,7 +141,7 @@ pub(crate) enum TrainPrecision {
     F32,
     /// The upper 16 bits of them: about twice as fast where the machine has instructions for it.
     Bf16,
-    /// Bytes, with scales measured on the data, or on each row of a transformer: faster again.
+    /// Bytes, with scales measured on the data, or on each row of texts: faster again.
     Int8,
     /// The fastest that costs no accuracy, measured on a sample of the training images.
     Auto,
